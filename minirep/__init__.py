@@ -1,5 +1,32 @@
-"""minirep: audio networks with mergeable multi-scale kernels, in plain NumPy."""
+"""minirep: audio networks with mergeable multi-scale kernels, in plain NumPy.
 
+>>> import minirep
+>>> minirep.RECIPES["vggsound"].rate
+16000
+"""
+
+from .classify import Classifier, Prediction
 from .config import RECIPES, Architecture, Recipe
 from .errors import MinirepError
 from .frontend import log_mel_views
+from .network import Network, stages
+from .reparam import fuse
+from .store import load, save
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "RECIPES",
+    "Architecture",
+    "Classifier",
+    "MinirepError",
+    "Network",
+    "Prediction",
+    "Recipe",
+    "fuse",
+    "load",
+    "log_mel_views",
+    "read_checkpoint",
+    "save",
+    "stages",
+]

@@ -45,8 +45,10 @@ class Recipe:
             "frame",
             "sample",
         ):
-            raise MinirepError(f"recipe {self.name!r}: expected positive numbers and repeat 'frame' or 'sample': {self}")
-        if not 1 <= self.hop or not 2 <= self.window <= 2048:
+            raise MinirepError(
+                f"recipe {self.name!r}: expected positive numbers and repeat 'frame' or 'sample': {self}"
+            )
+        if not self.hop >= 1 or not 2 <= self.window <= 2048:
             raise MinirepError(
                 f"recipe {self.name!r}: a window of {self.window} samples every {self.hop}; "
                 "expected a window of 2 to 2048 samples and a hop of at least 1"

@@ -12,4 +12,6 @@ class MissingExtra(MinirepError):
     """An optional package is not installed; the message says which ``pip install`` mends it."""
 
     def __init__(self, package: str, extra: str, purpose: str):
-        super().__init__(f"{purpose} needs the package {package}, which is not installed: pip install 'minirep[{extra}]'")
+        super().__init__(
+            f"{purpose} needs the package {package}, which is not installed: pip install 'minirep[{extra}]'"
+        )

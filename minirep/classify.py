@@ -1,0 +1,102 @@
+"""From a recording to named probabilities: a network, its recipe and its labels together."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from . import audio, ops, reparam
+from .config import MELS, Recipe, numbered_labels
+from .errors import MinirepError
+from .frontend import log_mel_views
+from .network import Network, check, forward
+
+BATCH = 4  # examples that go through the network together: bounds the memory of long batches
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a classifier says of one recording.
+
+    ``probabilities[head]`` is a vector over ``labels[head]``; most networks have the one head "class".
+    """
+
+    probabilities: dict[str, np.ndarray]
+    labels: dict[str, tuple[str, ...]]
+
+    def top(self, n: int = 5, head: str | None = None) -> list[tuple[str, float]]:
+        """The n most probable (label, probability), of the first head unless another is named."""
+        head = next(iter(self.probabilities)) if head is None else head
+        if head not in self.probabilities:
+            raise MinirepError(f"head: found {head!r}, expected one of {', '.join(self.probabilities)}")
+        p = self.probabilities[head]
+        order = np.argsort(-p, kind="stable")[: max(0, n)]
+        return [(self.labels[head][i], float(p[i])) for i in order]
+
+
+class Classifier:
+    """A network with the recipe that makes its input and the labels that name its output.
+
+    Safe to share between threads: nothing in it changes after it is made.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        recipe: Recipe,
+        labels: dict[str, tuple[str, ...]] | None = None,
+        provenance: dict[str, str] | None = None,
+        backend: str = "auto",
+    ):
+        self.network = check(network)
+        classes = {head: linear.bias.size for head, linear in network.heads.items()}
+        self.recipe = replace(recipe, heads=classes)
+        self.labels = numbered_labels(classes) if labels is None else {h: tuple(names) for h, names in labels.items()}
+        found = {head: len(names) for head, names in self.labels.items()}
+        if found != classes:
+            raise MinirepError(f"labels: found {found} names, expected {classes}")
+        self.provenance = dict(provenance or {})
+        self.backend, self._ops = _backend(backend)
+        self._prepared = self._ops.prepare(self.network)
+
+    def classify(self, source, rate: int | None = None, views: int | None = None) -> Prediction:
+        """Classify a file (path or binary stream), or mono samples (n,) together with their rate.
+
+        The recording is resampled to the recipe's rate if it has another, cut into views (the recipe's number unless
+        given), and the probabilities of the views are averaged.
+        """
+        if isinstance(source, (str, Path)) or (hasattr(source, "read") and not isinstance(source, audio.Recording)):
+            source = audio.open_recording(source)
+        log_mels = log_mel_views(source, rate, self.recipe, views)
+        probabilities = {head: p.mean(axis=0) for head, p in self.probabilities(log_mels).items()}
+        return Prediction(probabilities, self.labels)
+
+    def probabilities(self, log_mels: np.ndarray) -> dict[str, np.ndarray]:
+        """{head: (N, classes)} of log-mels (N, frames, 128), any number of frames."""
+        x = np.asarray(log_mels)
+        if x.ndim != 3 or x.shape[2] != MELS or 0 in x.shape or x.dtype.kind not in "fiu":
+            raise MinirepError(
+                f"log-mels: found an array of shape {x.shape} and type {x.dtype}, expected numbers (N, frames, {MELS})"
+            )
+        if not np.isfinite(x).all():
+            raise MinirepError("log-mels: found NaN or infinite values, expected finite numbers")
+        batches = [forward(self._prepared, x[i : i + BATCH], self._ops) for i in range(0, len(x), BATCH)]
+        return {head: np.concatenate([batch[head] for batch in batches]) for head in batches[0]}
+
+    def fused(self) -> "Classifier":
+        """The same classifier with its network merged (see `minirep.fuse`)."""
+        return Classifier(reparam.fuse(self.network), self.recipe, self.labels, self.provenance, self.backend)
+
+    def __repr__(self) -> str:
+        heads = ", ".join(f"{head}: {classes}" for head, classes in self.recipe.heads.items())
+        return f"Classifier(recipe {self.recipe.name!r}, {heads}, backend {self.backend!r})"
+
+    def __reduce__(self):  # the prepared network belongs to this process; another prepares its own
+        return Classifier, (self.network, self.recipe, self.labels, self.provenance, self.backend)
+
+
+def _backend(name: str):
+    """(resolved name, module with the operations)."""
+    if name not in ("auto", "numpy", "numba"):
+        raise MinirepError(f"backend: found {name!r}, expected auto, numpy or numba")
+    return "numpy", ops

@@ -1,0 +1,77 @@
+"""Counting what a network costs: parameters, and multiply-adds (which the papers call FLOPs).
+
+Parameters are the learnable ones (of a batch norm: scale and shift). Multiply-adds are the products of convolutions and
+linear layers; biases, ReLU, pooling, softmax and the identity are free. The papers' totals also hold two operations for
+each element that passes a batch norm, so these are counted beside, as ``norm_ops``: the published figures are the sum.
+"""
+
+from dataclasses import dataclass
+
+from .network import Conv, Network
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One row of the table: what a part of the network yields and costs for one example."""
+
+    name: str
+    shape: tuple[int, ...]  # of its output: (T, F, C), or (classes,)
+    parameters: int
+    multiply_adds: int
+    norm_ops: int  # 2 for each element that passes a batch norm
+
+    @property
+    def published(self) -> int:
+        """Operations as the papers count them."""
+        return self.multiply_adds + self.norm_ops
+
+
+def parameters(conv: Conv) -> int:
+    """Learnable numbers of a convolution, its bias and its batch norm."""
+    bias = 0 if conv.bias is None else conv.bias.size
+    norm = 0 if conv.bn is None else conv.bn.scale.size + conv.bn.shift.size
+    return conv.weight.size + bias + norm
+
+
+def _norm_ops(conv: Conv, positions: int) -> int:
+    return 0 if conv.bn is None else 2 * positions * conv.bn.scale.size
+
+
+def costs(network: Network, frames: int, mels: int = 128) -> list[Cost]:
+    """The stem, the stages and the heads, for one example of ``frames`` x ``mels``."""
+
+    def half(n):
+        return (n + 1) // 2
+
+    t, f, c = half(frames), half(mels), network.stem.weight.shape[-1]
+    stem = network.stem
+    sums = parameters(stem), t * f * stem.weight.size, _norm_ops(stem, t * f)
+    t, f = half(t), half(f)  # the pooling
+    rows = [Cost("stem", (t, f, c), *sums)]
+    for number, blocks in enumerate(network.stages, 1):
+        params = adds = norms = 0
+        for block in blocks:
+            t, f = -(-t // block.stride[0]), -(-f // block.stride[1])
+            layers = [layer for path in block.paths for layer in path]
+            convs = [block.reduce, *(b for layer in layers for b in layer.branches), *block.mix]
+            convs += [block.shortcut] if block.shortcut is not None else []
+            # At each position a 1 x 1 convolution multiplies every weight once, and so does a depthwise one.
+            adds += t * f * sum(conv.weight.size for conv in convs)
+            norms += sum(_norm_ops(conv, t * f) for conv in convs)
+            params += sum(parameters(conv) for conv in convs)
+            c = block.mix[-1].weight.shape[-1]
+        rows.append(Cost(f"stage{number}", (t, f, c), params, adds, norms))
+    positions = max(1, t - network.pool[0] + 1) * max(1, f - network.pool[1] + 1)
+    for name, linear in network.heads.items():
+        size = linear.weight.size
+        rows.append(Cost(f"head {name}", linear.bias.shape, size + linear.bias.size, positions * size, 0))
+    return rows
+
+
+def total(rows: list[Cost]) -> Cost:
+    """All rows summed; the shape is the last row's."""
+    return Cost(
+        "total",
+        rows[-1].shape,
+        *(sum(getattr(r, n) for r in rows) for n in ("parameters", "multiply_adds", "norm_ops")),
+    )

@@ -1,0 +1,164 @@
+"""The operations of the forward pass, in plain NumPy: the reference, written to be read.
+
+Activations are (N, T, F, C): examples, time, frequency, channels. Channels last makes every 1 x 1 convolution one matrix
+product and every tap of a depthwise convolution one scaled slice.
+
+The first half works on arrays. The second half is what a backend offers: the five coarse operations that
+`network.forward` calls with the nodes of the tree (`minirep.network`). Arrays of any dtype pass through, also object
+arrays of `fractions.Fraction`, on which the proofs of `minirep.reparam` are exact.
+"""
+
+import math
+from fractions import Fraction
+from functools import reduce
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+# --- on arrays ----------------------------------------------------------------------------------------------------
+
+
+def relu(x):
+    """Negative values become zero."""
+    return np.maximum(x, 0)
+
+
+def sqrt(x):
+    """The square root; of exact fractions it is taken exactly, and must be rational."""
+    if x.dtype != object:
+        return np.sqrt(x)
+    return np.array([_rational_root(Fraction(v)) for v in x.ravel()], object).reshape(x.shape)
+
+
+def _rational_root(value: Fraction) -> Fraction:
+    root = Fraction(math.isqrt(value.numerator), math.isqrt(value.denominator))
+    if root * root != value:
+        raise ValueError(f"{value} has no rational square root")
+    return root
+
+
+def conv2d(x, weight, stride, padding):
+    """A full convolution: every output sees a patch of every input channel.
+
+    x (N, T, F, Cin), weight (kt, kf, Cin, Cout), ``padding`` zeros at both ends of each axis
+    -> (N, T', F', Cout) with T' = (T + 2 padding - kt) // stride + 1, and F' alike.
+    """
+    kt, kf, _, c_out = weight.shape
+    x = np.pad(x, ((0, 0), (padding[0],) * 2, (padding[1],) * 2, (0, 0)))
+    patches = sliding_window_view(x, (kt, kf), axis=(1, 2))  # (N, T+, F+, Cin, kt, kf), no copy
+    patches = patches[:, :: stride[0], :: stride[1]]  # (N, T', F', Cin, kt, kf)
+    n, t, f = patches.shape[:3]
+    columns = patches.reshape(n * t * f, -1)  # one patch a row
+    kernel = weight.transpose(2, 0, 1, 3).reshape(-1, c_out)  # in the patches' order: Cin, kt, kf
+    return (columns @ kernel).reshape(n, t, f, c_out)
+
+
+def max_pool(x):
+    """The largest of each 3 x 3 neighbourhood, at every second position of both axes: halves T and F, rounding up."""
+    t, f = x.shape[1:3]
+    x = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf)  # beyond the edges nothing is larger
+    return reduce(np.maximum, [x[:, i : i + t : 2, j : j + f : 2] for i in range(3) for j in range(3)])
+
+
+def matmul(x, weight):
+    """A 1 x 1 convolution: (N, T, F, Cin) times (Cin, Cout) -> (N, T, F, Cout), as one product of two matrices."""
+    return (x.reshape(-1, x.shape[-1]) @ weight).reshape(*x.shape[:-1], weight.shape[-1])
+
+
+def depthwise_conv(x, weight, axis):
+    """A depthwise convolution: every channel is filtered along one axis with a kernel of its own.
+
+    x (N, T, F, C), weight (k, C) with k odd, axis 1 (time) or 2 (frequency) -> (N, T, F, C). Both ends see k // 2
+    zeros; a tap that would only meet them is skipped, so a 21-tap kernel costs 7 products on an axis of 4.
+    """
+    x = np.moveaxis(x, axis, 0)  # the axis first: (L, ...)
+    length, half = len(x), len(weight) // 2
+    y = np.zeros_like(x)
+    for tap, w in enumerate(weight):
+        offset = tap - half  # output i takes input i + offset
+        if abs(offset) < length:
+            first, last = max(0, -offset), min(length, length - offset)
+            y[first:last] += x[first + offset : last + offset] * w
+    return np.moveaxis(y, 0, axis)
+
+
+def batch_norm(x, bn):
+    """Batch norm with its running statistics (Ioffe and Szegedy, 2015): per channel (x - mean) / deviation, rescaled."""
+    return (x - bn.mean) * (bn.scale / sqrt(bn.variance + bn.eps)) + bn.shift
+
+
+def average_pool(x, window):
+    """The mean over a window sliding in steps of one: (N, T, F, C) -> (N, T - wt + 1, F - wf + 1, C)."""
+    wt, wf = window
+    t, f = x.shape[1] - wt + 1, x.shape[2] - wf + 1
+    total = 0
+    for i in range(wt):
+        for j in range(wf):
+            total = total + x[:, i : i + t, j : j + f]
+    return total / (wt * wf)
+
+
+def softmax(x):
+    """exp(x) over its sum along the last axis; the largest is taken off first so that nothing overflows."""
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+# --- on nodes of the tree: what a backend offers ------------------------------------------------------------------
+
+
+def prepare(network):
+    """What a backend makes of a network once, when it is loaded (a compiled one packs its weights). Here: nothing."""
+    return network
+
+
+def after(y, conv, residual=None):
+    """What follows a convolution's sums: its bias, its batch norm, a residual, a ReLU, as far as it has them."""
+    if conv.bias is not None:
+        y = y + conv.bias
+    if conv.bn is not None:
+        y = batch_norm(y, conv.bn)
+    if residual is not None:
+        y = y + residual
+    return relu(y) if conv.relu else y
+
+
+def stem(x, conv):
+    """(N, T, 128, 1) -> (N, T/4, 32, w): a 5 x 7 convolution at every second position, then the pooling."""
+    kt, kf = conv.weight.shape[:2]
+    return max_pool(after(conv2d(x, conv.weight, (2, 2), (kt // 2, kf // 2)), conv))
+
+
+def pointwise(x, conv, stride=(1, 1)):
+    """A 1 x 1 convolution at every stride-th position: (N, T, F, Cin) -> (N, T', F', Cout), rounding up."""
+    return after(matmul(x[:, :: stride[0], :: stride[1]], conv.weight), conv)
+
+
+def depthwise(x, layer):
+    """Depthwise branches along one axis, summed with the identity beside them (if any): (N, T, F, C) -> the same."""
+    axis = {"time": 1, "frequency": 2}[layer.axis]
+    y = x if layer.identity else 0
+    for branch in layer.branches:
+        y = y + after(depthwise_conv(x, branch.weight, axis), branch)
+    return relu(y)
+
+
+def mix(x, convs, residual):
+    """A block's 1 x 1 convolutions (expand and project, or one that does both) and its shortcut: ReLU(x' + residual)."""
+    for conv in convs[:-1]:
+        x = pointwise(x, conv)
+    return relu(after(matmul(x, convs[-1].weight), convs[-1], residual))
+
+
+def logits(x, pool, linear):
+    """The head before its softmax: (N, T, F, C) -> (N, T', F', classes), one row of logits per pooling position.
+
+    An input smaller than the pooling window is pooled whole.
+    """
+    window = min(pool[0], x.shape[1]), min(pool[1], x.shape[2])
+    return matmul(average_pool(x, window), linear.weight) + linear.bias
+
+
+def head(x, pool, linear):
+    """Class probabilities (N, classes): softmax at every pooling position, then the mean over positions."""
+    return softmax(logits(x, pool, linear)).mean(axis=(1, 2))

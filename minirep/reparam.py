@@ -1,0 +1,107 @@
+"""Merging: an equal network with fewer parts ("structural reparameterization", Ding et al., RepVGG, 2021, section 3.3).
+
+Four facts carry it, each a small pure function here; `fuse` composes them over the tree. All of them are about linear
+maps, so none of them reaches across a ReLU.
+
+    fold       batch norm after a convolution is a convolution with a bias
+    widen      a kernel with zeros around it is the same kernel
+    merge      filters that read the same input and are summed are one filter, their sum
+    collapse   two 1 x 1 convolutions with nothing between them are one, their product
+
+Nothing is changed in place: every function returns new nodes.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from .network import Block, Conv, Depthwise, Network
+from .ops import sqrt
+
+
+def fold(conv: Conv) -> Conv:
+    """Batch norm into the convolution before it.
+
+    BN(W x + b) = (W x + b - mean) * s + shift with s = scale / sqrt(variance + eps): a kernel W s and a bias
+    (b - mean) s + shift. A convolution without batch norm gets a bias of zeros if it has none.
+    """
+    bias = np.zeros(conv.weight.shape[-1], conv.weight.dtype) if conv.bias is None else conv.bias
+    if conv.bn is None:
+        return replace(conv, bias=bias)
+    s = conv.bn.scale / sqrt(conv.bn.variance + conv.bn.eps)  # (Cout,): the last axis of every kind of weight
+    return replace(conv, weight=conv.weight * s, bias=(bias - conv.bn.mean) * s + conv.bn.shift, bn=None)
+
+
+def widen(kernel: np.ndarray, size: int) -> np.ndarray:
+    """Zeros around a depthwise kernel (k, C), as many at both ends, up to ``size`` taps: the centre stays the centre."""
+    extra = (size - len(kernel)) // 2
+    return np.pad(kernel, ((extra, extra), (0, 0)))
+
+
+def merge_branches(layer: Depthwise) -> Depthwise:
+    """Branches into one: fold each, widen all to the largest, add kernels and biases. The identity stays beside it."""
+    folded = [fold(branch) for branch in layer.branches]
+    size = max(len(branch.weight) for branch in folded)
+    weight = sum(widen(branch.weight, size) for branch in folded)
+    return replace(layer, branches=(Conv(weight, sum(branch.bias for branch in folded)),))
+
+
+def absorb_identity(layer: Depthwise) -> Depthwise:
+    """The identity beside a single kernel is a 1 on the kernel's centre tap."""
+    if not layer.identity:
+        return layer
+    (conv,) = layer.branches
+    weight = conv.weight.copy()
+    weight[len(weight) // 2] += 1
+    return replace(layer, branches=(replace(conv, weight=weight),), identity=False)
+
+
+def collapse(first: Conv, second: Conv) -> Conv:
+    """Two folded 1 x 1 convolutions with nothing between them: W2 (W1 x + b1) + b2 = (W2 W1) x + (W2 b1 + b2).
+
+    Weights are (Cin, Cout) and act from the right, so the product reads W1 W2 here.
+    """
+    return replace(second, weight=first.weight @ second.weight, bias=first.bias @ second.weight + second.bias)
+
+
+def collapse_linear(convs: tuple[Conv, ...]) -> tuple[Conv, ...]:
+    """Collapse neighbours with no ReLU between them: AudioInceptionNeXt's expand and project, 8 C^2 products to C^2."""
+    merged = list(convs[:1])
+    for conv in convs[1:]:
+        merged[-1:] = [merged[-1], conv] if merged[-1].relu else [collapse(merged[-1], conv)]
+    return tuple(merged)
+
+
+def fuse_layer(layer: Depthwise) -> Depthwise:
+    """One depthwise layer down to one kernel with a bias."""
+    return absorb_identity(merge_branches(layer))
+
+
+def fuse_block(block: Block) -> Block:
+    """One block without batch norms, with one kernel per depthwise layer and no linear detours."""
+    return replace(
+        block,
+        reduce=fold(block.reduce),
+        paths=tuple(tuple(fuse_layer(layer) for layer in path) for path in block.paths),
+        mix=collapse_linear(tuple(fold(conv) for conv in block.mix)),
+        shortcut=None if block.shortcut is None else fold(block.shortcut),
+    )
+
+
+def fuse(network: Network) -> Network:
+    """The same function with fewer parts: a new network; the argument is not changed. Fusing twice changes nothing."""
+    return replace(
+        network,
+        stem=fold(network.stem),
+        stages=tuple(tuple(fuse_block(block) for block in blocks) for blocks in network.stages),
+    )
+
+
+def merge_only(network: Network) -> Network:
+    """The authors' own merged form, to compare with: branches merged, every other batch norm and the identity kept."""
+
+    def merged(block: Block) -> Block:
+        paths = tuple(tuple(merge_branches(layer) for layer in path) for path in block.paths)
+        return replace(block, paths=paths)
+
+    return replace(network, stages=tuple(tuple(merged(block) for block in blocks) for blocks in network.stages))
