@@ -18,6 +18,7 @@ Source: Lau, Rehman, Po, "AudioRepInceptionNeXt", 2024, section 3; the elder: La
 """
 
 import dataclasses
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -126,17 +127,21 @@ def stages(network: Network, log_mels: Array, ops=numpy_ops) -> Iterator[tuple[s
         yield f"stage{i}", x
 
 
+def features(network: Network, log_mels: Array, ops=numpy_ops) -> Array:
+    """The last stage's output, (N, T, F, C); no earlier one is kept."""
+    ((_, x),) = deque(stages(network, log_mels, ops), maxlen=1)
+    return x
+
+
 def forward(network: Network, log_mels: Array, ops=numpy_ops) -> dict[str, Array]:
     """Class probabilities {head: (N, classes)} of log-mels (N, frames, 128)."""
-    for _, x in stages(network, log_mels, ops):
-        pass
+    x = features(network, log_mels, ops)
     return {name: ops.head(x, network.pool, linear) for name, linear in network.heads.items()}
 
 
 def logits(network: Network, log_mels: Array, ops=numpy_ops) -> dict[str, Array]:
     """The heads before their softmax, at every pooling position: {head: (N, T', F', classes)}."""
-    for _, x in stages(network, log_mels, ops):
-        pass
+    x = features(network, log_mels, ops)
     return {name: numpy_ops.logits(x, network.pool, linear) for name, linear in network.heads.items()}
 
 

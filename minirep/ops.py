@@ -1,7 +1,7 @@
 """The operations of the forward pass, in plain NumPy: the reference, written to be read.
 
-Activations are (N, T, F, C): examples, time, frequency, channels. Channels last makes every 1 x 1 convolution one matrix
-product and every tap of a depthwise convolution one scaled slice.
+Activations are (N, T, F, C): examples, time, frequency, channels. Channels last makes every 1 x 1 convolution one
+matrix product and every tap of a depthwise convolution one scaled slice.
 
 The first half works on arrays. The second half is what a backend offers: the five coarse operations that
 `network.forward` calls with the nodes of the tree (`minirep.network`). Arrays of any dtype pass through, also object
@@ -83,7 +83,7 @@ def depthwise_conv(x, weight, axis):
 
 
 def batch_norm(x, bn):
-    """Batch norm with its running statistics (Ioffe and Szegedy, 2015): per channel (x - mean) / deviation, rescaled."""
+    """Batch norm with its running statistics (Ioffe and Szegedy, 2015): (x - mean) / deviation, rescaled."""
     return (x - bn.mean) * (bn.scale / sqrt(bn.variance + bn.eps)) + bn.shift
 
 
@@ -144,7 +144,7 @@ def depthwise(x, layer):
 
 
 def mix(x, convs, residual):
-    """A block's 1 x 1 convolutions (expand and project, or one that does both) and its shortcut: ReLU(x' + residual)."""
+    """A block's 1 x 1 convolutions (expand and project, or one for both) and its shortcut: ReLU(x' + residual)."""
     for conv in convs[:-1]:
         x = pointwise(x, conv)
     return relu(after(matmul(x, convs[-1].weight), convs[-1], residual))

@@ -33,7 +33,7 @@ def fold(conv: Conv) -> Conv:
 
 
 def widen(kernel: np.ndarray, size: int) -> np.ndarray:
-    """Zeros around a depthwise kernel (k, C), as many at both ends, up to ``size`` taps: the centre stays the centre."""
+    """Zeros around a depthwise kernel (k, C), as many at both ends, up to ``size`` taps: its centre stays."""
     extra = (size - len(kernel)) // 2
     return np.pad(kernel, ((extra, extra), (0, 0)))
 

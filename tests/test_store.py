@@ -1,0 +1,180 @@
+"""model.npz: what is written comes back bit for bit, and nothing else is accepted."""
+
+import io
+import json
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import minirep
+from minirep import RECIPES, Architecture, Classifier, MinirepError, fuse, load, save
+from minirep.config import INCEPTION, REP
+from minirep.network import map_arrays, random_network
+from minirep.store import read_model
+
+NETS = {
+    kind: random_network(Architecture(kind=kind, width=2, depths=(1, 1, 1, 1), heads={"verb": 3, "noun": 4}))
+    for kind in (REP, INCEPTION)
+}
+LABELS = {"verb": ("a", "b", "c"), "noun": ("d", "e", "f", "ä ö")}
+
+
+def classifier(kind=REP, fused=False):
+    net = fuse(NETS[kind]) if fused else NETS[kind]
+    return Classifier(net, RECIPES["epic-kitchens-100"], LABELS, {"licence": "none", "source": "x"})
+
+
+def arrays(network):
+    found = []
+    map_arrays(network, lambda a: found.append(a) or a)
+    return found
+
+
+@pytest.mark.parametrize("kind", NETS)
+@pytest.mark.parametrize("fused", [False, True])
+def test_round_trip_is_bit_for_bit(tmp_path, kind, fused):
+    clf = classifier(kind, fused)
+    save(clf, tmp_path / "model.npz")
+    back = load(tmp_path / "model.npz", fused=False)
+    for a, b in zip(arrays(clf.network), arrays(back.network), strict=True):
+        assert a.dtype == b.dtype and a.tobytes() == b.tobytes()
+    assert (back.recipe, back.labels, back.provenance) == (clf.recipe, clf.labels, clf.provenance)
+    save(back, tmp_path / "again.npz")
+    assert (tmp_path / "again.npz").read_bytes() == (tmp_path / "model.npz").read_bytes()
+
+
+def test_loading_fuses_unless_told_not_to(tmp_path):
+    save(classifier(), tmp_path / "model.npz")
+    fused, kept = load(tmp_path / "model.npz"), load(tmp_path / "model.npz", fused=False)
+    assert fused.network.stem.bn is None and kept.network.stem.bn is not None
+
+
+def test_half_precision_stores_half_and_computes_in_full(tmp_path):
+    clf = classifier(fused=True)
+    save(clf, tmp_path / "half.npz", half=True)
+    back = load(tmp_path / "half.npz")
+    assert back.network.dtype == np.float32
+    for a, b in zip(arrays(clf.network), arrays(back.network), strict=True):
+        np.testing.assert_array_equal(a.astype(np.float16), b)
+
+
+def test_half_precision_refuses_what_it_cannot_hold(tmp_path):
+    huge = map_arrays(NETS[REP], lambda a: a * np.float32(1e30))
+    with pytest.raises(MinirepError, match="half precision"):
+        save(huge, tmp_path / "half.npz", half=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bare_network_is_saved_but_is_no_classifier(tmp_path):
+    save(NETS[REP], tmp_path / "net.npz")
+    network, recipe, labels, _ = read_model(tmp_path / "net.npz")
+    assert recipe is None and labels == {} and network.pool == NETS[REP].pool
+    with pytest.raises(MinirepError, match="without a recipe"):
+        load(tmp_path / "net.npz")
+    with pytest.raises(MinirepError, match="expected a Classifier or a Network"):
+        save("net", tmp_path / "net.npz")
+
+
+def test_a_failed_save_leaves_the_old_file(tmp_path):
+    path = tmp_path / "model.npz"
+    save(classifier(), path)
+    before = path.read_bytes()
+    with pytest.raises(MinirepError):
+        save(map_arrays(NETS[REP], lambda a: a * np.float32(1e30)), path, half=True)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+    with pytest.raises(MinirepError, match="cannot be written"):
+        save(classifier(), tmp_path / "no" / "such" / "folder.npz")
+
+
+def rewrite(path, **changes):
+    """The file with arrays replaced, or left out where None, without minirep's own writer."""
+    with np.load(path) as file:
+        content = {name: file[name] for name in file.files} | changes
+    np.savez(path, **{name: value for name, value in content.items() if value is not None})
+
+
+def edited_header(path, edit):
+    with np.load(path) as file:
+        header = json.loads(bytes(file["header"]))
+    edit(header)
+    rewrite(path, header=np.frombuffer(json.dumps(header).encode(), np.uint8))
+
+
+DAMAGE = {
+    "missing": (lambda p: rewrite(p, **{"stem.weight": None}), "array stem.weight is missing"),
+    "extra": (lambda p: rewrite(p, surplus=np.zeros(3)), "header does not name: surplus"),
+    "misshaped": (lambda p: rewrite(p, **{"stem.weight": np.zeros((5, 7, 1, 3), "f4")}), "array stem.weight: found"),
+    "integers": (lambda p: rewrite(p, **{"stem.weight": np.zeros((5, 7, 1, 2), "i4")}), "expected floating point"),
+    "objects": (lambda p: rewrite(p, **{"stem.weight": np.array([{}], object)}), "array stem.weight"),
+    "no header": (lambda p: rewrite(p, header=None), "no header"),
+    "not json": (lambda p: rewrite(p, header=np.frombuffer(b"{", np.uint8)), "not a minirep model"),
+    "future": (lambda p: edited_header(p, lambda h: h.update(version=2)), "version 2"),
+    "labels": (lambda p: edited_header(p, lambda h: h["labels"].update(verb=["a"])), "labels: found"),
+    "recipe": (lambda p: edited_header(p, lambda h: h["recipe"].update(rate=-1)), "recipe"),
+    "dtype": (lambda p: edited_header(p, lambda h: h.update(dtype="int8")), "not a minirep model"),
+    "node": (lambda p: edited_header(p, lambda h: h.update(network={"Path": {}})), "not a minirep model"),
+    "deep": (lambda p: edited_header(p, lambda h: h.update(network=eval("[" * 80 + "]" * 80))), "network"),
+    "huge": (lambda p: edited_header(p, lambda h: h["network"]["Network"]["stem"]["Conv"]["weight"].update(
+        shape=[10**12])), "array stem.weight"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_is_named(tmp_path, damage):
+    path = tmp_path / "model.npz"
+    save(classifier(), path)
+    change, message = DAMAGE[damage]
+    change(path)
+    with pytest.raises(MinirepError, match=message) as error:
+        load(path)
+    assert "\n" not in str(error.value)
+
+
+def test_other_files(tmp_path):
+    for name, content in (("empty.npz", b""), ("text.npz", b"hello"), ("zip.npz", b"PK\x05\x06" + bytes(18))):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(MinirepError, match=name):
+            load(tmp_path / name)
+    with pytest.raises(MinirepError, match=r"missing\.npz: no such file"):
+        load(tmp_path / "missing.npz")
+    with pytest.raises(MinirepError):
+        load(tmp_path)
+
+
+def test_compressed_arrays_are_refused_unread(tmp_path):
+    save(classifier(), tmp_path / "model.npz")
+    with np.load(tmp_path / "model.npz") as file:
+        np.savez_compressed(tmp_path / "bomb.npz", **dict(file))
+    with pytest.raises(MinirepError, match="compressed"):
+        load(tmp_path / "bomb.npz")
+
+
+def test_an_array_header_cannot_promise_more_than_the_file_holds(tmp_path):
+    path = tmp_path / "model.npz"
+    header = b"\x93NUMPY\x01\x00" + struct.pack("<H", 118)
+    header += b"{'descr': '|u1', 'fortran_order': False, 'shape': (1000000000000,), }".ljust(117) + b"\n"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("header.npy", header)
+    with pytest.raises(MinirepError, match="does not fit"):
+        load(path)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_mutated_files_give_a_model_or_one_clear_error(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("mutated") / "model.npz"
+    buffer = io.BytesIO()
+    np.savez(buffer)  # keeps the import of zip machinery out of the timed part
+    save(classifier(fused=True), path)
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content)
+    try:
+        assert isinstance(minirep.load(path), Classifier)
+    except MinirepError as error:
+        assert "\n" not in str(error)
