@@ -129,11 +129,11 @@ def test_as_type():
 def damaged():
     net = SMALL[REP]
     block = net.stages[0][0]
-    with_block = (
-        lambda **changes: dataclasses.replace(  # noqa: E731
-            net, stages=((dataclasses.replace(block, **changes),), *net.stages[1:])
-        )
-    )
+
+    def with_block(**changes):
+        changed = dataclasses.replace(block, **changes)
+        return dataclasses.replace(net, stages=((changed,), *net.stages[1:]))
+
     even = dataclasses.replace(block.paths[0][0], branches=(Conv(np.zeros((4, 4), np.float32)),))
     yield "stem.weight", dataclasses.replace(net, stem=Conv(np.zeros((5, 7, 4), np.float32)))
     yield "stages.0.0.reduce.weight", with_block(reduce=Conv(np.zeros((3, 4), np.float32)))
