@@ -55,7 +55,10 @@ class Recording:
             here = start
             while here < stop:
                 end = min(stop, here - here % self._block + self._block)
-                samples[here - start : end - start] = self._fetch(here, end)
+                try:
+                    samples[here - start : end - start] = self._fetch(here, end)
+                except OSError as error:
+                    raise MinirepError(f"{self.name}: cannot be read on ({error.strerror or error})") from error
                 here = end
         if not np.isfinite(samples).all():
             raise MinirepError(
@@ -82,8 +85,8 @@ def from_array(samples, rate: int | None) -> Recording:
     rate = _whole_rate(rate, "array")
     try:
         samples = np.asarray(samples)
-    except ValueError as error:  # rows of different lengths
-        raise MinirepError(f"array: found no regular array ({error}); expected samples in one dimension") from error
+    except (TypeError, ValueError) as error:  # rows of different lengths, an array on a GPU
+        raise MinirepError(f"array: found no array for NumPy ({error}); expected samples in one dimension") from error
     if samples.ndim != 1:
         raise MinirepError(
             f"array: found shape {samples.shape}, expected one dimension: downmix first, e.g. samples.mean(axis=1)"
@@ -95,7 +98,9 @@ def from_array(samples, rate: int | None) -> Recording:
     if not len(samples):
         raise MinirepError("array: found no samples, expected at least one")
     most = np.finfo(np.float32).max
-    if not (-most <= samples.min() and samples.max() <= most):  # NaN compares false
+    with np.errstate(invalid="ignore"):
+        fits = -most <= samples.min() and samples.max() <= most  # NaN compares false
+    if not fits:
         raise MinirepError("array: found NaN, infinite or huge samples, expected finite ones")
     return Recording("array", rate, len(samples), lambda start, stop: _unit_scale(samples[start:stop]))
 
@@ -114,7 +119,7 @@ def open_recording(source) -> Recording:
         reason = getattr(error, "strerror", None) or error
         raise MinirepError(f"{name}: cannot be read ({reason}); expected a sound file or a binary stream") from error
     try:
-        recording = _recording(file, name)
+        recording = _from_file(file, name)
     except BaseException:
         file.close()
         raise
@@ -149,14 +154,14 @@ def _open(source) -> BinaryIO:
         return _open(file)
 
 
-def _recording(file: BinaryIO, name: str) -> Recording:
+def _from_file(file: BinaryIO, name: str) -> Recording:
     try:
         file.seek(0, os.SEEK_END)
         size = file.tell()
         if not size:
             raise MinirepError(f"{name}: found an empty file, expected sound")
         wav = _wav_layout(file, size, name)
-        return _soundfile(file, name) if wav is None else _wav(file, wav, name)
+        return _wav(file, wav, name) if wav else _soundfile(file, name)
     except OSError as error:
         raise MinirepError(f"{name}: cannot be read ({error.strerror or error})") from error
 
@@ -186,7 +191,7 @@ def _unit_scale(samples: np.ndarray) -> np.ndarray:
 
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE  # format tags; an extensible format has its true tag in the first bytes of a GUID
 GUID_TAIL = bytes.fromhex("000000001000800000aa00389b71")
-CODINGS = {(PCM, 1), (PCM, 2), (PCM, 3), (PCM, 4), (FLOAT, 4), (FLOAT, 8)}  # (tag, bytes a sample) that are read here
+CODINGS = {(PCM, 8), (PCM, 16), (PCM, 24), (PCM, 32), (FLOAT, 32), (FLOAT, 64)}  # (tag, bits) that are read here
 MOST_CHUNKS = 1000  # before the samples: real files have a handful
 
 
@@ -220,8 +225,9 @@ def _wav_layout(file: BinaryIO, size: int, name: str) -> _Wav | None:
         tag = tag if tail == GUID_TAIL else EXTENSIBLE
     if tag not in (PCM, FLOAT):
         return None
-    width = -(-bits // 8)  # whole bytes: 12 bits are kept in the upper part of 2
-    if (tag, width) not in CODINGS or not channels or frame != channels * width:
+    if tag == PCM:
+        bits += -bits % 8  # integers of 12 bits are kept in the upper part of 16
+    if (tag, bits) not in CODINGS or not channels or frame != channels * bits // 8:
         kind = "integers" if tag == PCM else "floats"
         raise MinirepError(
             f"{name}: found a WAV header with {channels} channels of {bits}-bit {kind} in {frame} bytes; expected at "
@@ -231,14 +237,14 @@ def _wav_layout(file: BinaryIO, size: int, name: str) -> _Wav | None:
     if promised == 0xFFFFFFFF and b"ds64" in chunks:  # it did not fit into 32 bits: this chunk has it in 64
         promised = struct.unpack("<8xQ", _body(file, chunks, b"ds64", 16, name))[0]
     there = size - offset
-    complete = struct.unpack("<4xI4x", head)[0] == size - 8
-    if (promised == 0 and not complete) or (promised > there and _is_placeholder(promised)):
+    finished = struct.unpack("<4xI4x", head)[0] == size - 8  # the size in the head fits: so 0 samples are meant
+    if (promised == 0 and not finished) or (promised > there and _is_placeholder(promised)):
         promised = there
     if promised > there:
         raise MinirepError(f"{name}: truncated: found {there} of the {promised} bytes of samples its header promises")
     if promised < frame:
         raise MinirepError(f"{name}: found a WAV file with no samples, expected at least one")
-    return _Wav(_whole_rate(rate, name), channels, tag, width, offset, promised // frame)
+    return _Wav(_whole_rate(rate, name), channels, tag, bits // 8, offset, promised // frame)
 
 
 def _chunks(file: BinaryIO, name: str) -> dict[bytes, tuple[int, int]]:
@@ -278,12 +284,10 @@ def _is_placeholder(size: int) -> bool:
 
 
 def _wav(file: BinaryIO, wav: _Wav, name: str) -> Recording:
-    frame = wav.channels * wav.width  # bytes of one sample of every channel
-
     def fetch(start, stop):
-        file.seek(wav.offset + start * frame)
-        raw = file.read((stop - start) * frame)
-        if len(raw) < (stop - start) * frame:
+        file.seek(wav.offset + start * wav.frame)
+        raw = file.read((stop - start) * wav.frame)
+        if len(raw) < (stop - start) * wav.frame:
             raise MinirepError(f"{name}: truncated while it was being read")
         return _decode(raw, wav.tag, wav.width).reshape(-1, wav.channels).mean(axis=1)
 
@@ -308,20 +312,23 @@ def _soundfile(file: BinaryIO, name: str) -> Recording:
     try:
         import soundfile
     except ImportError as error:
-        raise MissingExtra("soundfile", "audio", f"{name}: no WAV file of integers or floats: reading it") from error
+        raise MissingExtra("soundfile", "audio", f"{name}: not a WAV file of integers or floats: reading it") from error
     except OSError as error:  # the package is there, the C library under it is not
         raise MinirepError(f"{name}: soundfile cannot load libsndfile, which has to be installed ({error})") from error
     failures = (RuntimeError, OSError, ValueError, TypeError)
+
+    def reason(error):
+        return getattr(error, "error_string", error)
+
     file.seek(0)
     try:
         sound = soundfile.SoundFile(file)
     except failures as error:
-        reason = getattr(error, "error_string", error)
-        raise MinirepError(
-            f"{name}: found no sound in a format known here ({reason}); expected WAV, FLAC, OGG ..."
-        ) from error
+        raise MinirepError(f"{name}: found no sound ({reason(error)}); expected WAV, FLAC, OGG, MP3 ...") from error
     if sound.frames < 1:
         raise MinirepError(f"{name}: found no samples, expected at least one")
+    if not sound.seekable() or sound.frames > 1 << 48:  # a few old telephone codings; a stream that was never finished
+        raise MinirepError(f"{name}: found {sound.subtype_info} without a length or a way to seek; convert it to WAV")
 
     def fetch(start, stop):
         try:
@@ -329,7 +336,7 @@ def _soundfile(file: BinaryIO, name: str) -> Recording:
                 sound.seek(start)
             samples = sound.read(stop - start, "float64", always_2d=True)  # (n, channels)
         except failures as error:
-            raise MinirepError(f"{name}: damaged ({getattr(error, 'error_string', error)})") from error
+            raise MinirepError(f"{name}: damaged ({reason(error)})") from error
         if len(samples) < stop - start:
             raise MinirepError(
                 f"{name}: truncated: found {start + len(samples)} of the {sound.frames} samples its header promises"
@@ -340,9 +347,10 @@ def _soundfile(file: BinaryIO, name: str) -> Recording:
 
 
 # --- Resampling ------------------------------------------------------------------------------------------------------
-# Between its samples a recording is the sum of one low-pass pulse at each of them. The pulse lets pass what both rates
-# can hold: without it, all above half the new rate would come back as a false, lower pitch (an alias). Computing just
-# the outputs that are kept, each from the inputs under its pulse, is the polyphase filter.
+# Put a pulse on every sample, as high as the sample, and add them up: that is the sound between the samples too, and
+# the new samples are read off it. The pulse holds only frequencies that both rates can carry; without this, whatever
+# lies above half the new rate would come back as a false, lower pitch (an alias). A new sample depends on the few old
+# ones whose pulses reach it, and as the pattern of their distances repeats, a small matrix does it: a polyphase filter.
 
 STOP_DB = 80  # aliases and images lie about this far below
 PASS = 0.9  # of the smaller Nyquist frequency (half a rate): flat up to here, nothing left from 1.0 on
@@ -354,10 +362,10 @@ ORDER = 12  # coefficients of Farrow's polynomials: their error is below 1e-8 of
 
 
 def low_pass(times: np.ndarray, up: int, down: int) -> np.ndarray:
-    """The pulse at ``times`` from its centre, in input samples; the rates are as ``up`` (output) to ``down`` (input).
+    """The pulse at ``times`` from its centre, in input samples, where output and input rate are as ``up`` to ``down``.
 
-    A sinc, which is the ideal low-pass filter, cut off midway between pass band and stop band and under Kaiser's
-    window. Its samples at any whole distances sum to 1.
+    It is a sinc, which would be the ideal low-pass filter if it had an end, under Kaiser's window, which gives it one;
+    its cutoff lies midway between pass band and stop band.
     """
     cutoff = (1 + PASS) / 2 * min(1.0, up / down)  # as a part of the input's Nyquist frequency
     inside = np.maximum(0.0, 1.0 - (times / reach(up, down)) ** 2)
@@ -366,7 +374,7 @@ def low_pass(times: np.ndarray, up: int, down: int) -> np.ndarray:
 
 
 def reach(up: int, down: int) -> int:
-    """Half the pulse's length in input samples, rounded up: so it is smooth everywhere but at whole samples."""
+    """Half the pulse's length in input samples, rounded up: then it is smooth from any whole sample to the next."""
     return math.ceil(HALF_LENGTH * max(1.0, down / up))
 
 
@@ -430,9 +438,9 @@ def _polyphase(recording: Recording, up: int, down: int):
 
 @lru_cache(maxsize=4)
 def _farrow_filters(up: int, down: int) -> np.ndarray:
-    """Filters (inputs, 12) that give the coefficients of a polynomial in u: -1 at one input, 1 at the next.
+    """Filters (inputs, 12) whose outputs are the coefficients of a polynomial: the sound from one input to the next.
 
-    The polynomial goes through the exact outputs at 12 Chebyshev points between the two inputs.
+    It goes through the exact values at 12 Chebyshev points; its variable is -1 at the one input and 1 at the other.
     """
     points = np.cos(np.pi * (np.arange(ORDER) + 0.5) / ORDER)
     half = reach(up, down)
@@ -441,14 +449,14 @@ def _farrow_filters(up: int, down: int) -> np.ndarray:
 
 
 def _farrow(recording: Recording, up: int, down: int):
-    """The same for rates as 44101 to 16000, where each of 16000 outputs would need its own pulse."""
+    """The same for such rates as 44101 to 16000, where the pattern repeats too late: 16000 pulses of 280 samples."""
     filters = _farrow_filters(up, down)
     half = reach(up, down)
     size = max(1, min(SIZE, (1 << 20) // len(filters)))
 
     def compute(first):
-        start, phase = divmod(first * down, up)  # the first output lies phase / up behind input start
-        before, phases = np.divmod(phase + np.arange(size, dtype=np.int64) * down, up)
+        start, phase = divmod(first * down, up)  # the first output lies phase / up after the input at start
+        before, phases = np.divmod(phase + np.arange(size, dtype=np.int64) * down, up)  # and so on for all outputs
         stretch = _stretch(recording, start - half, start + int(before[-1]) + half + 2)
         windows = np.lib.stride_tricks.sliding_window_view(stretch, len(filters))[before]  # (size, inputs)
         powers = np.vander(2.0 * phases / up - 1.0, ORDER)
