@@ -1,0 +1,80 @@
+"""The command line: finds the command, runs it, and turns what goes wrong into one line and an exit status.
+
+Each command is a module that offers ``add_arguments(parser)`` and ``run(args) -> exit status``. It is imported when it
+is called for, and not before, so that ``minirep --help`` stays quick.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+
+from . import __version__
+from .errors import MinirepError
+from .report import complain
+
+COMMANDS = {  # name: (module, what it does)
+    "classify": ("cli_classify", "name what is heard in sound files"),
+    "convert": ("cli_convert", "turn a published checkpoint into model.npz, merged"),
+    "fuse": ("cli_fuse", "merge the branches and batch norms of a model"),
+    "info": ("cli_info", "show what a model is and what each part of it costs"),
+    "verify": ("verify", "prove that a merged model computes the same function"),
+    "bench": ("bench", "measure how fast a model runs on this computer"),
+}
+# 1: some of the inputs failed, and a command's run() says so itself.
+UNUSABLE = 2  # arguments or a model that nothing can be done with
+INTERRUPTED = 130  # as shells count it: 128 + SIGINT
+CLOSED_PIPE = 141  # 128 + SIGPIPE
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit status (0: all good, 1: some inputs failed, 2: unusable arguments or model)."""
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        args = _parser(argv).parse_args(argv)
+    except SystemExit as done:  # argparse has printed help, the version or what is wrong
+        return done.code
+    try:
+        status = args.run(args)
+        sys.stdout.flush()  # errors of a closed pipe or a full disk shall come here, not when Python shuts down
+        return status
+    except MinirepError as error:
+        complain(f"error: {error}")
+        return UNUSABLE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # whoever read our output, such as head, has seen enough
+        _drop_output()
+        return CLOSED_PIPE
+    except OSError as error:  # such as a full disk under our output
+        _drop_output()
+        complain(f"error: {error.filename or 'output'}: {error.strerror or error}")
+        return UNUSABLE
+
+
+def _parser(argv: list[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="minirep",
+        description="Audio networks with mergeable kernels, in plain NumPy: from the waveform to the class.",
+        epilog="'minirep COMMAND --help' tells more. Exit status: 0 all good, 1 some inputs failed, 2 unusable "
+        "arguments or model.",
+    )
+    parser.add_argument("--version", action="version", version=f"minirep {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, (module, purpose) in COMMANDS.items():
+        command = commands.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
+        if name in argv[:1]:
+            implementation = importlib.import_module(f".{module}", __package__)
+            implementation.add_arguments(command)
+            command.set_defaults(run=implementation.run)
+    return parser
+
+
+def _drop_output() -> None:
+    """Send what is left in stdout's buffer nowhere: it cannot be written, and Python would complain at its end."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    except (OSError, ValueError):  # not a real file, as in tests
+        pass

@@ -1,0 +1,245 @@
+"""``minirep classify``: sound files in; names out, for people or for programs."""
+
+import argparse
+import csv
+import io
+import json
+import os
+import sys
+from importlib import resources
+from pathlib import Path
+
+from . import store
+from .classify import Classifier, Prediction
+from .errors import MinirepError
+from .report import BLOCKS, Progress, bar, can_show, cells, columns, complain, pad, percent, say, shorten, shown
+
+# What is taken for sound in a folder. A file that is named itself is read whatever it is called.
+EXTENSIONS = (
+    ".wav", ".wave", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3",
+    ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf",
+)  # fmt: skip
+DEMO = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+TOP = 5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "files", nargs="*", metavar="FILE|FOLDER", help="sound files, folders of them, or - for a WAV on standard input"
+    )
+    parser.add_argument("--demo", action="store_true", help="classify the ten spoken digits that ship with minirep")
+    parser.add_argument("--model", metavar="M", help="model.npz or checkpoint.pyth (default: the shipped digits model)")
+    parser.add_argument(
+        "--top",
+        type=_at_least_one,
+        metavar="N",
+        help=f"the N most probable classes of each file (default: {TOP}; for people, 1 where there are several files)",
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print a JSON array with an object for each file")
+    form.add_argument("--csv", action="store_true", help="print CSV: file,head,rank,label,probability")
+    parser.add_argument(
+        "--views", type=_at_least_one, metavar="V", help="clips spread over a recording (default: the model's)"
+    )
+    parser.add_argument("--backend", choices=("auto", "numpy", "numba"), default="auto", help="what computes")
+
+
+def _at_least_one(text: str) -> int:
+    """An argument's value: a whole number of at least 1."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number of at least 1")
+    return int(text)
+
+
+def run(args) -> int:
+    if args.demo == bool(args.files):
+        raise MinirepError("classify: expected either files and folders or --demo")
+    clf = store.load(args.model, args.backend)
+    sources, failed = demo_clips() if args.demo else find_sounds(args.files)
+    names, total = [name for name, _ in sources], len(sources) + len(failed)
+    top = args.top or TOP
+    if args.json:
+        report = JsonReport(top)
+    elif args.csv:
+        report = CsvReport(top)
+    elif len(names) > 1 and args.top is None:
+        report = LineReport(names, clf)
+    else:
+        report = TableReport(top)
+
+    for name, reason in failed:
+        complain(f"{shown(name)}: {reason}")
+        report.fail(name, reason)
+    right, progress = 0, Progress(len(sources))
+    try:
+        for name, path in sources:
+            try:
+                prediction = clf.classify(sys.stdin.buffer if path == "-" else path, views=args.views)
+            except MinirepError as error:
+                progress.clear()
+                failed.append((name, _reason(error, path)))
+                complain(f"{shown(name)}: {failed[-1][1]}")
+                report.fail(*failed[-1])
+            else:
+                progress.clear()
+                right += prediction.top(1)[0][0] == Path(name).stem
+                report.add(name, prediction)
+            progress.step()
+    finally:
+        progress.clear()
+    report.close()
+    if args.demo:
+        say(f"{right} of {len(sources)} right", sys.stderr if args.json or args.csv else None)
+    elif failed and total > 1:
+        complain(f"{len(failed)} of {total} failed")
+    return 1 if failed else 0
+
+
+def _reason(error: MinirepError, path: str) -> str:
+    """What went wrong, without the file's name in front: the report puts it there in its own way."""
+    return str(error).removeprefix(f"{'<stdin>' if path == '-' else shown(path)}: ")
+
+
+# --- what to classify ---------------------------------------------------------------------------------------------
+
+
+def demo_clips():
+    """([(name, path)] of the shipped clips, whose right answers are their names, and no failures)."""
+    folder = Path(str(resources.files("minirep").joinpath("data/demo")))
+    return [(f"{digit}.wav", str(folder / f"{digit}.wav")) for digit in DEMO], []
+
+
+def find_sounds(arguments: list[str]):
+    """([(name, path)] of all files named, or found in the folders named; [(folder, why nothing was found)])."""
+    sources, failed = [], []
+    for argument in arguments:
+        if not os.path.isdir(argument):
+            sources.append((argument, argument))
+            continue
+        found, errors = sounds_under(argument)
+        sources += [(path, path) for path in found]
+        failed += [(error.filename, f"cannot be read ({error.strerror})") for error in errors]
+        if not found and not errors:
+            failed.append((argument, f"found no sound in this folder, expected files in {' '.join(EXTENSIONS)}"))
+    return sources, failed
+
+
+def sounds_under(folder: str) -> tuple[list[str], list[OSError]]:
+    """The sound files in a folder and all folders in it, sorted, and what could not be looked into.
+
+    Hidden files are left out: among them are the small ones macOS puts beside each file on a foreign disk.
+    """
+    errors = []
+    found = [
+        os.path.join(parent, file)
+        for parent, _, files in os.walk(folder, onerror=errors.append)
+        for file in files
+        if file.lower().endswith(EXTENSIONS) and not file.startswith(".")
+    ]
+    return sorted(found), errors
+
+
+# --- reports: each gets add() or fail() for every file as it is done, then close() ----------------------------------
+
+
+class TableReport:
+    """For people: a table of the most probable classes of each file."""
+
+    def __init__(self, top: int):
+        self.top = top
+        self.blocks = can_show(BLOCKS, sys.stdout)
+        self.width = min(100, columns(sys.stdout) or 80)
+
+    def add(self, name: str, prediction: Prediction) -> None:
+        say(shown(name))
+        for head in prediction.probabilities:
+            rows = [(shown(label), p) for label, p in prediction.top(self.top, head)]
+            if len(prediction.probabilities) > 1:
+                say(f" {head}")
+            widest = min(40, max(cells(label) for label, _ in rows))
+            for label, p in rows:
+                line = f"  {pad(shorten(label, widest), widest)}  {percent(p)}  "
+                say((line + bar(p, self.width - cells(line) - 1, self.blocks)).rstrip())
+
+    def fail(self, name: str, reason: str) -> None:
+        pass  # already on stderr
+
+    def close(self) -> None:
+        pass
+
+
+class LineReport(TableReport):
+    """For people, many files: a line each, with the most probable class of every head."""
+
+    def __init__(self, names: list[str], clf: Classifier):
+        super().__init__(1)
+        labels = [max(cells(shown(label)) for label in labels) for labels in clf.labels.values()]
+        self.labels = [min(widest, 30) for widest in labels]
+        self.bar = 20 if len(labels) == 1 else 10
+        self.name = max(cells(shown(name)) for name in names)
+        if columns(sys.stdout):  # a name too long for the line loses its beginning, but only on a terminal
+            self.name = min(self.name, max(20, self.width - sum(self.labels) - len(labels) * (self.bar + 13)))
+
+    def add(self, name: str, prediction: Prediction) -> None:
+        line = pad(shorten(shown(name), self.name, start=True), self.name)
+        for head, width in zip(prediction.probabilities, self.labels):
+            ((label, p),) = prediction.top(1, head)
+            filled = pad(bar(p, self.bar, self.blocks), self.bar)
+            line += f"  {pad(shorten(shown(label), width), width)}  {percent(p)}  {filled}"
+        say(line.rstrip())
+
+
+class JsonReport:
+    """For programs: [{"file", "heads": {head: [{"label", "probability"}, ...]}}, {"file", "error"}, ...].
+
+    Everything beyond ASCII is escaped, so that names survive which are no text: os.fsencode gives back their bytes.
+    """
+
+    def __init__(self, top: int):
+        self.top, self.before = top, "["
+
+    def add(self, name: str, prediction: Prediction) -> None:
+        heads = {
+            head: [{"label": label, "probability": _digits(p)} for label, p in prediction.top(self.top, head)]
+            for head in prediction.probabilities
+        }
+        self._put({"file": name, "heads": heads})
+
+    def fail(self, name: str, reason: str) -> None:
+        self._put({"file": name, "error": reason})
+
+    def close(self) -> None:
+        say("[]" if self.before == "[" else "\n]")
+
+    def _put(self, entry: dict) -> None:
+        sys.stdout.write(f"{self.before}\n{json.dumps(entry)}")
+        self.before = ","
+
+
+class CsvReport:
+    """For programs and spreadsheets: a row for each of the most probable classes; failures are on stderr only."""
+
+    def __init__(self, top: int):
+        self.top = top
+        self._row("file", "head", "rank", "label", "probability")
+
+    def add(self, name: str, prediction: Prediction) -> None:
+        for head in prediction.probabilities:
+            for rank, (label, p) in enumerate(prediction.top(self.top, head), 1):
+                self._row(name, head, rank, label, _digits(p))
+
+    def fail(self, name: str, reason: str) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def _row(self, *values) -> None:
+        line = io.StringIO()
+        csv.writer(line, lineterminator="").writerow(values)
+        say(line.getvalue())
+
+
+def _digits(p: float) -> float:
+    """A float32's seven digits, without the noise behind them."""
+    return float(f"{p:.7g}")

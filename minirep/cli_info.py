@@ -1,0 +1,184 @@
+"""``minirep info``: what a model is, and what each part of it costs."""
+
+import argparse
+import json
+import os
+import textwrap
+from dataclasses import asdict
+
+import numpy as np
+
+from . import network as tree
+from . import reparam, store
+from .cli_convert import classes, read
+from .config import INCEPTION, MELS, RECIPES, REP, Architecture, Recipe, published_labels
+from .count import Cost, costs, total
+from .errors import MinirepError
+from .report import pad, say, shorten, shown, table
+
+KINDS = {"rep": REP, "inception": INCEPTION}
+FIELD = 64  # columns for a value: a SHA-256 in hexadecimal, and lines of 80
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "model", nargs="?", metavar="MODEL", help="model.npz or checkpoint.pyth (default: the shipped digits model)"
+    )
+    parser.add_argument(
+        "--architecture", choices=RECIPES, metavar="RECIPE",
+        help=f"the full-size network published for a recipe, without any file: {', '.join(RECIPES)}",
+    )  # fmt: skip
+    parser.add_argument("--kind", choices=KINDS, default="rep", help="of that network (default: rep)")
+    parser.add_argument("--json", action="store_true", help="print a JSON object")
+
+
+def run(args) -> int:
+    if args.model and args.architecture:
+        raise MinirepError("info: expected either a model or --architecture")
+    info = of_published(args.architecture, KINDS[args.kind]) if args.architecture else of_file(args.model)
+    if args.json:
+        say(json.dumps(info, indent=1))
+    else:
+        for line in lines(info):
+            say(line)
+    return 0
+
+
+def of_file(path: str | None) -> dict:
+    """What there is to say of a model file."""
+    path = str(store.default_model()) if path is None else path
+    network, recipe, labels, provenance = read(path)
+    file = {
+        "file": path,
+        "format": "minirep model" if store.is_model(path) else "PyTorch checkpoint",
+        "bytes": os.path.getsize(path),
+    }
+    return file | describe(network, recipe, labels, provenance)
+
+
+def of_published(recipe_name: str, kind: str) -> dict:
+    """The same of a full-size network of the papers: its weights are all zero, which changes no count."""
+    recipe = RECIPES[recipe_name]
+    network = tree.build(
+        Architecture(kind, heads=recipe.heads, frames=recipe.frames), lambda name, shape: np.zeros(shape, np.float32)
+    )
+    return describe(network, recipe, published_labels(recipe_name), {})
+
+
+def describe(network: tree.Network, recipe: Recipe | None, labels: dict, provenance: dict) -> dict:
+    """The JSON object; `lines` shows the same to people."""
+    frames = network.pool[0] * 32 if recipe is None else recipe.frames
+    stored = costs(network, frames)
+    info = {
+        "network": _network(network),
+        "recipe": None if recipe is None else {k: v for k, v in asdict(recipe).items() if k != "heads"},
+        "heads": classes(network),
+        "labels": {head: list(names) for head, names in labels.items()},
+        "provenance": provenance,
+        "input": [frames, MELS],
+        "stored": _costs(stored),
+        "fused": _costs(costs(reparam.fuse(network), frames)),
+        "published": {},
+    }
+    if any(conv.bn is not None for conv in tree.convs(network)):  # the papers count batch norms
+        info["published"]["stored"] = _published(stored)
+    if any(len(layer.branches) > 1 for layer in _layers(network)):
+        info["published"]["merged"] = _published(costs(reparam.merge_only(network), frames))
+    return info
+
+
+def _layers(network: tree.Network) -> list[tree.Depthwise]:
+    return [layer for blocks in network.stages for block in blocks for path in block.paths for layer in path]
+
+
+def _network(network: tree.Network) -> dict:
+    blocks = [block for blocks in network.stages for block in blocks]
+    stages = [blocks[0].paths for blocks in network.stages if blocks]
+    sizes = {
+        axis: [[len(b.weight) for path in paths for layer in path if layer.axis == axis for b in layer.branches]
+               for paths in stages]
+        for axis in ("time", "frequency")
+    }  # fmt: skip
+    return {
+        # The elder network has no ReLU behind its first convolution, merged or not.
+        "kind": REP if blocks and blocks[0].reduce.relu else INCEPTION,
+        "width": network.stem.weight.shape[-1],
+        "depths": [len(blocks) for blocks in network.stages],
+        "kernels": sizes,
+        "fused": tree.is_fused(network),
+        "dtype": network.dtype.name,
+    }
+
+
+def _costs(rows: list[Cost]) -> dict:
+    sums = asdict(total(rows))
+    return {"parts": [asdict(row) for row in rows], "total": {k: sums[k] for k in sums if k not in ("name", "shape")}}
+
+
+def _published(rows: list[Cost]) -> dict:
+    sums = total(rows)
+    return {"parameters": sums.parameters, "operations": sums.published}
+
+
+# --- for people ---------------------------------------------------------------------------------------------------
+
+
+def lines(info: dict):
+    """The description as lines of text."""
+    network, recipe = info["network"], info["recipe"]
+    if "file" in info:
+        yield f"{shown(info['file'])}: {info['format']}, {info['bytes']:,} bytes"
+    else:
+        yield f"{network['kind']} as published for {recipe['name']}"
+    yield from _field("network", f"{network['kind']}, {'merged' if network['fused'] else 'not merged'}")
+    yield from _field("size", f"width {network['width']}, depths {', '.join(map(str, network['depths']))}")
+    yield from _field("kernels", "; ".join(f"{_sizes(stages)} along {a}" for a, stages in network["kernels"].items()))
+    if recipe is not None:
+        views = f"{recipe['views']} view{'s' * (recipe['views'] > 1)}"
+        yield from _field("recipe", f"{recipe['name']}: {recipe['rate']} Hz, {views} of {recipe['clip_seconds']} s")
+        steps = f"{recipe['window_ms']} ms every {recipe['hop_ms']} ms"
+        yield from _field("log-mel", f"{recipe['frames']} frames of {steps}, {MELS} bands")
+    for head, count in info["heads"].items():
+        names = info["labels"].get(head, [])
+        listed = ("; " if any("," in name for name in names) else ", ").join(names)
+        yield from _field(f"head {head}", shorten(shown(f"{count} classes: {listed}"), 2 * FIELD - 8))
+    for key, value in info["provenance"].items():
+        yield from _field(key, value)
+    yield ""
+    yield from table(_cost_rows(info))
+    if info["published"]:
+        yield ""
+        yield "As the papers count, with 2 operations for each element that a batch norm passes:"
+    for form, counts in info["published"].items():
+        name = "stored" if form == "stored" else "merged as the authors do"
+        yield f"  {name:24}  {counts['parameters'] / 1e6:8.4f} M  {counts['operations'] / 1e9:7.4f} G"
+
+
+def _field(name: str, value: str):
+    """The lines of a named text."""
+    wrapped = textwrap.wrap(shown(value), FIELD) or [""]
+    yield f"  {pad(shown(name), 12)}  {wrapped[0]}"
+    yield from (" " * 16 + line for line in wrapped[1:])
+
+
+def _sizes(stages: list[list[int]]) -> str:
+    """The kernel sizes of each stage, or once where all stages are alike."""
+    texts = [", ".join(map(str, sizes)) for sizes in stages]
+    return texts[0] if len(set(texts)) == 1 else " | ".join(texts)
+
+
+def _cost_rows(info: dict) -> list[list[str]]:
+    """The rows of the table of parts; one column for each count where merging would change nothing."""
+    forms = [info["stored"]] if info["network"]["fused"] else [info["stored"], info["fused"]]
+    blanks = [""] * (len(forms) - 1)
+    rows = [["", "", "parameters", *blanks, "M mult-adds", *blanks]]
+    rows.append(["part", "output", *["stored", "fused"][: len(forms)] * 2])
+    for parts in zip(*(form["parts"] for form in forms)):
+        rows.append([parts[0]["name"], " x ".join(map(str, parts[0]["shape"])), *_counts(parts)])
+    rows.append(["total", "", *_counts([form["total"] for form in forms])])
+    return rows
+
+
+def _counts(parts) -> list[str]:
+    parameters = [f"{part['parameters']:,}" for part in parts]
+    return parameters + [f"{part['multiply_adds'] / 1e6:,.3f}" for part in parts]

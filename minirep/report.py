@@ -1,0 +1,130 @@
+"""What the commands print for people: tables, bars and a progress line that fit the terminal and its character set."""
+
+import os
+import shutil
+import sys
+import time
+import unicodedata
+
+BLOCKS = " ▏▎▍▌▋▊▉█"  # eighths of a character cell, from none to all
+
+
+def shown(text) -> str:
+    """A name as one printable line: what a file or a label is called may hold line breaks or bytes that are no text.
+
+    >>> shown("two\\nlines")
+    "'two\\\\nlines'"
+    """
+    text = os.fsdecode(text)
+    return text if text.isprintable() else ascii(text)
+
+
+def say(text: str, stream=None) -> None:
+    """Print a line to stdout, or to ``stream``. What its encoding cannot hold is escaped."""
+    stream = sys.stdout if stream is None else stream
+    encoding = stream.encoding or "utf-8"
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+
+
+def complain(text: str) -> None:
+    """Report to stderr, as one line, something that went wrong."""
+    sys.stdout.flush()  # where both go to one place, keep the order in which things happened
+    say(f"minirep: {text if text.isprintable() else ascii(text)}", sys.stderr)
+
+
+def can_show(characters: str, stream) -> bool:
+    """Whether the stream's encoding has these characters."""
+    try:
+        characters.encode(stream.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def columns(stream) -> int | None:
+    """The width of the terminal behind a stream; None where there is none and lines may be as long as they like."""
+    return shutil.get_terminal_size().columns if stream.isatty() else None
+
+
+def cells(text: str) -> int:
+    """How many columns a terminal takes for it: two for East Asian wide characters, none for combining accents.
+
+    >>> cells("abc"), cells("三")
+    (3, 2)
+    """
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(unicodedata.combining(c) != 0 for c in text)
+
+
+def pad(text: str, width: int, right: bool = False) -> str:
+    """Spaces behind the text, or in front of it, up to ``width`` columns."""
+    spaces = " " * (width - cells(text))
+    return spaces + text if right else text + spaces
+
+
+def shorten(text: str, width: int, start: bool = False) -> str:
+    """The text if it fits ``width`` columns; else its beginning, or with ``start`` its end, and dots for what is cut.
+
+    >>> shorten("recordings/monday/one.wav", 12, start=True)
+    '...y/one.wav'
+    """
+    if cells(text) <= width:
+        return text
+    while text and cells(text) > width - 3:
+        text = text[1:] if start else text[:-1]
+    return "..." + text if start else text + "..."
+
+
+def bar(share: float, width: int, blocks: bool = True) -> str:
+    """A bar of ``share`` (0 to 1) times ``width`` columns, in block characters or plain ASCII.
+
+    >>> bar(0.55, 5), bar(0.55, 5, blocks=False)
+    ('██▊', '###')
+    """
+    share = min(max(share, 0.0), 1.0)
+    if not blocks:
+        return "#" * round(share * width)
+    whole, eighths = divmod(round(share * width * 8), 8)
+    return BLOCKS[8] * whole + (BLOCKS[eighths] if eighths else "")
+
+
+def percent(share: float) -> str:
+    """
+    >>> percent(0.0424)
+    '  4.2 %'
+    """
+    return f"{100 * share:5.1f} %"
+
+
+def table(rows: list[list[str]], left: int = 2) -> list[str]:
+    """Lines with aligned columns: the first ``left`` to the left, the others, which are numbers, to the right."""
+    widths = [max(cells(cell) for cell in column) for column in zip(*rows)]
+    return ["  ".join(pad(c, w, i >= left) for i, (c, w) in enumerate(zip(row, widths))).rstrip() for row in rows]
+
+
+class Progress:
+    """A bar on stderr while the work takes long: only on a terminal, and only after the first moment."""
+
+    def __init__(self, total: int, patience: float = 0.5):
+        self._total, self._done, self._drawn = total, 0, ""
+        self._from = time.monotonic() + patience
+        self._on = total > 1 and sys.stderr.isatty()
+
+    def step(self) -> None:
+        """One more done."""
+        self._done += 1
+        if self._on and self._done < self._total and time.monotonic() > self._from:
+            width = min(40, max(10, shutil.get_terminal_size().columns - 24))
+            filled = bar(self._done / self._total, width, can_show(BLOCKS, sys.stderr))
+            self._drawn = f"[{pad(filled, width)}] {self._done} of {self._total}"
+            self._write("\r" + self._drawn)
+
+    def clear(self) -> None:
+        """Take the bar away, so that other lines can be printed; the next step draws it again."""
+        if self._drawn:
+            self._write("\r" + " " * len(self._drawn) + "\r")
+            self._drawn = ""
+
+    def _write(self, text: str) -> None:
+        sys.stderr.write(text)
+        sys.stderr.flush()
