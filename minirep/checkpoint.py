@@ -1,0 +1,383 @@
+"""The authors' checkpoints, ``.pyth``: from a file of PyTorch's to a `Classifier`, without PyTorch.
+
+`minirep.torchfile` opens the file and `minirep.yamltext` reads the configuration in it. Here the configuration becomes
+an `Architecture` and a `Recipe`, and the published keys and shapes of the weights become those of the tree. Every
+weight must have its place in the tree and every place its weight: a network that is almost right is quietly wrong.
+
+Three kinds of file are read: with branches; with the merged kernels beside the branches (the branches are taken, see
+`stored_merged` for the others); and with merged kernels alone.
+"""
+
+import hashlib
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from .classify import Classifier
+from .config import MELS, RECIPES, REP, Architecture, Recipe, numbered_labels, published_labels
+from .errors import MinirepError
+from .network import Conv, build
+from .torchfile import Tensor, TorchFile, shown
+from .yamltext import parse
+
+Shape = tuple[int, ...]
+
+
+def read_checkpoint(path) -> Classifier:
+    """The classifier in a checkpoint, as it is stored: with its branches unless the file has merged kernels alone.
+
+    All weights become float32. Labels are those that the file carries (see `_extras`), else the published ones of its
+    data set, else numbers. ``provenance`` holds at least "source", the file's name, and "sha256".
+
+    Raises MinirepError, in one line with the file's name, for a file that is not a checkpoint or is damaged, for
+    anything in it that is not plain data, and for weights that do not fit the configuration or are not finite.
+    """
+    with TorchFile(path) as file:
+        config, state = _Settings(file), _model_state(file)
+        arch = _architecture(config, state)
+        merged = _is_merged_alone(arch, state)
+        _require_fit(file, arch, state)
+        network = build(arch, lambda name, shape: _array(file, state, name, shape, merged), merged)
+        extras = _extras(file)
+        recipe = _recipe(config, arch)
+        labels = _labels(file, extras, recipe.name, arch.heads)
+        if "recipe" in extras:
+            recipe = replace(recipe, name=extras["recipe"])
+        provenance = {"source": file.path.name.encode(errors="replace").decode(), "sha256": _sha256(file.path)}
+        provenance |= {key: extras[key] for key in ("licence", "credit") if key in extras}
+    return Classifier(network, recipe, labels, provenance)
+
+
+def stored_merged(path) -> dict[str, Conv]:
+    """The merged kernels that a checkpoint holds, to be compared with those that its branches give.
+
+    By the path of the layer in the tree, "stages.0.2.paths.0.1": a `Conv` with weight (k, C) and bias (C,), without the
+    identity, as `minirep.reparam.merge_branches` returns it. Empty for a file with branches alone.
+    """
+    with TorchFile(path) as file:
+        config, state = _Settings(file), _model_state(file)
+        arch = _architecture(config, state)
+        _require_fit(file, arch, state)
+        if not _has_merged(state):
+            return {}
+        parts: dict[str, dict] = {}
+        for name, shape in _tree_arrays(arch, merged=True).items():
+            if "_reparam." in published(name, shape, True)[0]:
+                layer, part = name.split(".branches.0.")
+                parts.setdefault(layer, {})[part] = _array(file, state, name, shape, merged=True)
+    return {layer: Conv(**arrays) for layer, arrays in parts.items()}
+
+
+# --- names and shapes ------------------------------------------------------------------------------------------------
+
+POINTWISE = {"reduce": "branch2.a_head", "mix.0": "branch2.c", "mix.1": "branch2.d", "shortcut": "branch1"}
+SCALES = ("", "_medium", "_small")  # of a branch, largest first; the two small ones have these many taps:
+SMALL_KERNELS = (11, 3)
+NORM = {"scale": "weight", "shift": "bias", "mean": "running_mean", "variance": "running_var"}
+
+
+def published(name: str, shape: Shape, merged: bool = False) -> tuple[str, Shape]:
+    """The key and the shape in a checkpoint of an array of the tree.
+
+    >>> published("stages.0.2.paths.0.1.branches.1.weight", (11, 64))
+    ('s2.pathway0_res2.branch2.b_medium.weight', (64, 1, 1, 11))
+    """
+    node, norm, part = re.fullmatch(r"(.+?)\.(bn\.)?(\w+)", name).groups()
+    if node == "stem":
+        kt, kf, c_in, c_out = shape if len(shape) == 4 else (0,) * 4
+        key, norm_key, axes = "s1.pathway0_stem.conv", "s1.pathway0_stem.bn", (c_out, c_in, kt, kf)
+    elif node.startswith("heads."):
+        head = node.removeprefix("heads.")
+        key, norm_key, axes = "head.projection" + ("" if head == "class" else f"_{head}"), None, shape[::-1]
+    else:
+        _, stage, block, inner = node.split(".", 3)
+        key = f"s{int(stage) + 2}.pathway0_res{block}."  # s1 is the stem
+        if inner in POINTWISE:
+            key += POINTWISE[inner]
+            norm_key, axes = f"{key}_bn", (*shape[::-1], 1, 1)
+        else:  # paths.P.L.branches.B: L is the axis; all branches are in one path (P = 0) or each in its own (B = 0)
+            path, layer, branch = (int(n) for n in re.findall(r"\d+", inner))
+            suffix = SCALES[path + branch]
+            key += "branch2." + "ab"[layer]
+            norm_key = f"{key}_bn{suffix}"
+            key += "_reparam" if merged else suffix
+            axes = (shape[-1], 1, shape[0], 1) if layer == 0 else (shape[-1], 1, 1, shape[0])
+    return (f"{norm_key}.{NORM[part]}" if norm else f"{key}.{part}"), (shape if len(shape) == 1 else axes)
+
+
+def _tree_arrays(arch: Architecture, merged: bool) -> dict[str, Shape]:
+    """The names and shapes of all arrays of a tree."""
+    shapes = {}
+    build(arch, shapes.__setitem__, merged)
+    return shapes
+
+
+def _has_merged(state: dict[str, Tensor]) -> bool:
+    return any("_reparam." in key for key in state)
+
+
+def _is_merged_alone(arch: Architecture, state: dict[str, Tensor]) -> bool:
+    branches = any(key.endswith((".branch2.a.weight", ".branch2.b.weight")) for key in state)
+    return arch.kind == REP and _has_merged(state) and not branches
+
+
+def _require_fit(file: TorchFile, arch: Architecture, state: dict[str, Tensor]) -> None:
+    """Every key and every shape fits, and the weights together are no larger than the file."""
+    merged = _is_merged_alone(arch, state)
+    expected = dict(published(name, shape, merged) for name, shape in _tree_arrays(arch, merged).items())
+    if arch.kind == REP and _has_merged(state) and not merged:
+        beside = (published(name, shape, True) for name, shape in _tree_arrays(arch, merged=True).items())
+        expected |= {key: shape for key, shape in beside if "_reparam." in key}
+    # Each batch norm may say how many batches it saw in training, which matters to nobody later.
+    counters = {key.replace(".running_mean", ".num_batches_tracked"): () for key in expected if "running_mean" in key}
+    missing = [key for key in expected if key not in state]
+    extra = [key for key in state if key not in expected and key not in counters]
+    misshaped = [
+        f"{key} {state[key].shape} for {shape}"
+        for key, shape in (expected | counters).items()
+        if key in state and state[key].shape != shape
+    ]
+    faults = {"missing": missing, "not expected": [shown(key) for key in extra], "of another shape": misshaped}
+    if any(faults.values()):
+        found = "; ".join(f"{what}: {_some(names)}" for what, names in faults.items() if names)
+        raise file.error(f"the weights do not fit {arch.kind}, width {arch.width}, as configured; {found}")
+    weights = sum(state[key].nbytes for key in expected)
+    if weights > 2 * file.size:
+        raise file.error(f"its tensors overlap: {weights} bytes of weights in a file of {file.size} bytes")
+
+
+def _some(names: list[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+# --- weights ---------------------------------------------------------------------------------------------------------
+
+
+def _model_state(file: TorchFile) -> dict[str, Tensor]:
+    """{key: tensor}; the prefix that training on several GPUs gives to all keys is taken off."""
+    state = file.content.get("model_state") if isinstance(file.content, dict) else None
+    if not isinstance(state, dict) or not state:
+        raise file.error("holds no model_state, expected a dictionary with model_state and cfg")
+    for key, tensor in state.items():
+        if not isinstance(key, str) or not isinstance(tensor, Tensor):
+            raise file.error(f"model_state: found {shown(key)} of type {type(tensor).__name__}, expected named tensors")
+    prefixed = sum(key.startswith("module.") for key in state)
+    if 0 < prefixed < len(state):
+        raise file.error(f"model_state: {prefixed} of {len(state)} keys start with 'module.', expected all or none")
+    return {key.removeprefix("module."): tensor for key, tensor in state.items()}
+
+
+def _array(file: TorchFile, state: dict[str, Tensor], name: str, shape: Shape, merged: bool) -> np.ndarray:
+    """One array of the tree, float32 and C-contiguous.
+
+    PyTorch puts the output channels first, the tree puts them last, and between them they keep the same order: so one
+    transposition serves the stem, 1 x 1, depthwise and linear weights alike.
+    """
+    key = published(name, shape, merged)[0]
+    tensor = state[key]
+    if not tensor.is_float:
+        raise file.error(f"{key} holds whole numbers, expected floating point")
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused
+        array = file.read(tensor).reshape(shape[-1], -1).T.reshape(shape).astype(np.float32, order="C")
+    if not np.isfinite(array).all():
+        raise file.error(f"{key} holds NaN, infinite or huge values, expected finite float32")
+    if name.endswith(".variance") and (array < 0).any():
+        raise file.error(f"{key} holds negative variances")
+    return array
+
+
+# --- configuration ---------------------------------------------------------------------------------------------------
+
+DEPTHS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}  # what RESNET.DEPTH stands for
+# TRAIN.DATASET of the published configurations
+DATASETS = {
+    "vggsound": "vggsound",
+    "epicsound": "epic-sounds",
+    "epickitchens": "epic-kitchens-100",
+    "speechcommandv2": "speech-commands-v2",
+    "urbansound8k": "urbansound8k",
+    "nsynth": "nsynth",
+}
+# Settings that would change what the network computes, and the one value that is computed here.
+FIXED = {
+    "AUDIO_DATA.NUM_FREQUENCIES": MELS,
+    "MODEL.HEAD_ACT": "softmax",
+    "RESNET.NUM_GROUPS": 1,
+    "RESNET.FREQUENCY_DILATIONS": [[1], [1], [1], [1]],
+}
+
+
+class _Settings:
+    """The configuration of a checkpoint, asked by names like "RESNET.WIDTH_PER_GROUP"."""
+
+    def __init__(self, file: TorchFile):
+        self.error = file.error
+        text = file.content.get("cfg") if isinstance(file.content, dict) else None
+        if not isinstance(text, str):
+            raise self.error("holds no configuration, expected a text cfg beside model_state")
+        try:
+            self.settings = parse(text)
+        except ValueError as error:
+            raise self.error(f"its configuration is not understood: {error}") from None
+
+    def get(self, name: str, kinds: type | tuple[type, ...], default=None):
+        """A value of one of the given types; without a default it must be there."""
+        value = self.settings
+        for part in name.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if value is None and default is not None:
+            return default
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            wanted = " or ".join(k.__name__ for k in (kinds if isinstance(kinds, tuple) else (kinds,)))
+            raise self.error(f"its configuration has {name} = {shown(value)}, expected {wanted}")
+        return value
+
+    def dataset(self) -> str:
+        """What the network was trained on, as the configuration calls it."""
+        name = self.get("TRAIN.DATASET", str).lower()
+        if not name.isprintable() or not name:
+            raise self.error(f"its configuration has TRAIN.DATASET = {shown(name)}, expected a printable name")
+        return name
+
+    def made(self, kind, values: dict):
+        """An `Architecture` or `Recipe` of the values; what it finds wrong is reported with the file's name."""
+        try:
+            return kind(**values)
+        except MinirepError as error:
+            raise self.error(f"its configuration is not usable: {error}") from None
+
+    def per_stage(self, name: str, default: list | None = None) -> Shape:
+        """One whole number for each stage, however deep in lists: [[1], [2], [2], [2]] -> (1, 2, 2, 2)."""
+        value = self.get(name, list, default)
+        numbers = []
+        for number in value:
+            while isinstance(number, list) and len(number) == 1:
+                number = number[0]
+            if type(number) is not int:
+                raise self.error(f"its configuration has {name} = {shown(value)}, expected one whole number a stage")
+            numbers.append(number)
+        return tuple(numbers)
+
+
+def _architecture(config: _Settings, state: dict[str, Tensor]) -> Architecture:
+    """From the configuration; depths and classes are counted in the weights and held against it."""
+    for name, value in FIXED.items():
+        found = config.get(name, type(value), value)
+        if found != value:
+            raise config.error(f"its configuration has {name} = {shown(found)}, expected {value}")
+    strides = config.per_stage("RESNET.TIME_STRIDES", [1, 2, 2, 2])
+    shape = {
+        "kind": config.get("MODEL.MODEL_NAME", str),
+        "width": config.get("RESNET.WIDTH_PER_GROUP", int),
+        "depths": _depths(config, state, len(strides)),
+        "time_kernels": _kernels(config, "RESNET.TEMP_KERNEL_SIZES"),
+        "freq_kernels": _kernels(config, "RESNET.FREQ_KERNEL_SIZES"),
+        "time_strides": strides,
+        "freq_strides": config.per_stage("RESNET.FREQUENCY_STRIDES", [1, 2, 2, 2]),
+        "heads": _heads(config, state),
+        "frames": config.get("AUDIO_DATA.NUM_FRAMES", int),
+    }
+    return config.made(Architecture, shape)
+
+
+def _kernels(config: _Settings, name: str) -> tuple[Shape, ...]:
+    """The branches' sizes of each stage. The configuration gives the largest ones, the stem's before them."""
+    return tuple((largest, *SMALL_KERNELS) for largest in config.per_stage(name)[1:])
+
+
+def _depths(config: _Settings, state: dict[str, Tensor], stages: int) -> Shape:
+    """How many blocks each stage has in the weights; one of the two settings that tell it must say the same."""
+    blocks = {key.split(".branch")[0] for key in state if ".branch" in key}  # "s2.pathway0_res0" ...
+    found = tuple(sum(block.startswith(f"s{i + 2}.") for block in blocks) for i in range(stages))
+    named = config.get("RESNET.DEPTH", int, 0)
+    configured = {DEPTHS[named]} if named in DEPTHS else set()
+    configured.add(config.per_stage("RESNET.NUM_BLOCK_TEMP_KERNEL", []))
+    configured.discard(())
+    if configured and found not in configured:
+        expected = " or ".join(str(depths) for depths in sorted(configured))
+        raise config.error(f"the weights have {found} blocks in the stages, the configuration says {expected}")
+    return found
+
+
+def _heads(config: _Settings, state: dict[str, Tensor]) -> dict[str, int]:
+    """{head: classes} by the weights' biases: one head is "class", of several each carries its name ("verb", "noun").
+
+    MODEL.NUM_CLASSES must agree, save for UrbanSound8K: its published configuration says 35, its data set has 10.
+    """
+    heads = {}
+    for key, tensor in state.items():
+        if head := re.fullmatch(r"head\.projection(?:_(\w+))?\.bias", key):
+            heads[head[1] or "class"] = tensor.size
+    configured = config.get("MODEL.NUM_CLASSES", (int, list))
+    configured = [configured] if isinstance(configured, int) else list(config.per_stage("MODEL.NUM_CLASSES"))
+    counts = sorted(heads.values())
+    published_slip = config.dataset() == "urbansound8k" and configured == [35] and counts == [10]
+    if counts != sorted(configured) and not published_slip:
+        raise config.error(f"the weights have heads for {heads} classes, the configuration says {configured}")
+    return heads
+
+
+def _recipe(config: _Settings, arch: Architecture) -> Recipe:
+    """The published recipe of the data set with the file's own values in it; an unknown data set gives a new recipe."""
+    name = config.dataset()
+    known = RECIPES.get(DATASETS.get(name))
+    number = (int, float)
+    settings = {
+        "rate": ("AUDIO_DATA.SAMPLING_RATE", int),
+        "clip_seconds": ("AUDIO_DATA.CLIP_SECS", number),
+        "window_ms": ("AUDIO_DATA.WINDOW_LENGTH", number),
+        "hop_ms": ("AUDIO_DATA.HOP_LENGTH", number),
+        "frames": ("AUDIO_DATA.NUM_FRAMES", int),
+        "views": ("TEST.NUM_ENSEMBLE_VIEWS", int),
+    }
+    values = {field: config.get(key, kinds, getattr(known, field, None)) for field, (key, kinds) in settings.items()}
+    values["heads"] = arch.heads
+    if known:
+        return config.made(lambda **v: replace(known, **v), values)
+    return config.made(Recipe, {"name": name, **values})
+
+
+# --- labels ----------------------------------------------------------------------------------------------------------
+
+
+def _labels(file: TorchFile, extras: dict, recipe_name: str, heads: dict[str, int]) -> dict[str, tuple[str, ...]]:
+    """The labels that the file carries, else those published with the recipe where their number fits, else numbers."""
+    if "labels" in extras:
+        counts = {head: len(names) for head, names in extras["labels"].items()}
+        if counts != heads:
+            raise file.error(f"labels: found {counts} names, expected {heads}")
+        return extras["labels"]
+    names = published_labels(recipe_name) if recipe_name in RECIPES else {}
+    numbered = numbered_labels(heads)
+    return {head: names[head] if len(names.get(head, ())) == n else numbered[head] for head, n in heads.items()}
+
+
+def _extras(file: TorchFile) -> dict:
+    """What a checkpoint of our own training carries beside the published keys, in a dictionary "minirep": any of
+
+    "recipe", "licence", "credit": text; "labels": {head: [text, one a class]}.
+    """
+    extras = file.content.get("minirep", {})
+    if not isinstance(extras, dict):
+        raise file.error("minirep: expected a dictionary")
+    taken = {key: extras[key] for key in ("recipe", "licence", "credit") if key in extras}
+    labels = extras.get("labels", {})
+    if not isinstance(labels, dict) or not all(isinstance(names, (list, tuple)) for names in labels.values()):
+        raise file.error("minirep: expected labels as {head: list of names}")
+    texts = [*taken.values(), *labels, *(name for names in labels.values() for name in names)]
+    if not all(isinstance(text, str) and text.isprintable() for text in texts):
+        raise file.error("minirep: expected recipe, licence, credit and labels of printable text")
+    return taken | ({"labels": {head: tuple(names) for head, names in labels.items()}} if labels else {})
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise MinirepError(f"{path}: cannot be read: {error.strerror or error}") from None
+    return digest.hexdigest()

@@ -1,0 +1,167 @@
+"""Reads the part of YAML that settings are written in: enough for a checkpoint's configuration, with no package.
+
+Mappings and lists nested by indentation, also ``- - 1``; lists and mappings in one line, ``[[1], [2]]``, ``{a: 1}``;
+plain and quoted scalars, also over several lines; comments. Anchors, tags, block scalars and several documents in one
+text are errors.
+
+Source: YAML 1.1 (yaml.org/spec/1.1), chapters 7 to 9, as far as PyYAML's ``safe_dump`` makes use of them.
+"""
+
+import re
+
+MAX_TEXT = 1 << 16  # characters; the published configurations have 4,000
+MAX_DEPTH = 16
+
+KEY = re.compile(r"""([^\s'"\[\]{},#&*!|>%@:-][^\s:]*|'[^']*'|"[^"\\]*"):(?: +(.*))?$""")
+QUOTED = r"""'(?:[^']|'')*'|"(?:[^"\\]|\\.)*\""""
+TOKEN = re.compile(rf"""\s*([\[\]{{}},]|:(?=\s|$)|{QUOTED}|[^\s\[\]{{}},:'"](?:[^\[\]{{}},:]|:(?!\s))*)""")
+SCALAR = re.compile(rf"({QUOTED})\s*(?:#.*)?$")
+
+WORDS = {"": None, "~": None, "null": None}
+WORDS |= {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+INTEGER = re.compile(r"[-+]?\d{1,18}")
+FLOAT = re.compile(r"[-+]?(\d{1,30}\.\d{0,30}|\.\d{1,30}|\d{1,30}(?=e))(e[-+]?\d{1,3})?", re.IGNORECASE)
+ESCAPE = re.compile(r"\\(?:x(..)|u(....)|U(.{8})|(.))")
+ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "e": "\x1b", "a": "\a", "b": "\b"}
+
+
+def parse(text: str):
+    """The mapping, list or scalar that a text holds, of dict, list, str, int, float, bool and None.
+
+    Raises ValueError for what is not understood, with its line.
+
+    >>> parse("NET:\\n  SIZES: [[5], [21]]\\n  DEPTHS:\\n  - - 3\\n  - - 4\\n  NAME: 'x'")
+    {'NET': {'SIZES': [[5], [21]], 'DEPTHS': [[3], [4]], 'NAME': 'x'}}
+    """
+    if len(text) > MAX_TEXT:
+        raise ValueError(f"a text of {len(text)} characters, expected at most {MAX_TEXT}")
+    rows = _rows(text)
+    if not rows:
+        return None
+    value, end = _tree(rows, 0, 0)
+    if end < len(rows):
+        raise ValueError(f"not understood: {rows[end][2]}")
+    return value
+
+
+def _rows(text: str) -> list[list]:
+    """One [indentation, key, text of the value] for each key and for each "-" (whose key is None).
+
+    "- - 21" becomes two dashes, the second one two further in. A line further in than a key or dash that has a value
+    already continues that value: long text is folded so.
+    """
+    rows = []
+    for number, line in enumerate(text.splitlines(), 1):
+        rest = line.strip()
+        indent = len(line) - len(line.lstrip(" "))
+        if not rest or rest.startswith("#"):
+            continue
+        if rows and rows[-1][2] and indent > rows[-1][0]:
+            rows[-1][2] += " " + rest
+            continue
+        dashed = False
+        while rest == "-" or rest.startswith("- "):
+            rows.append([indent, None, ""])
+            indent += len(rest) - len(rest[1:].lstrip())
+            rest = rest[1:].lstrip()
+            dashed = True
+        if key := KEY.match(rest):
+            rows.append([indent, key[1].strip("'\""), key[2] or ""])
+        elif dashed:
+            rows[-1][2] = rest
+        else:
+            raise ValueError(f"line {number} is not understood: {line.strip()[:60]!r}")
+    return rows
+
+
+def _tree(rows: list[list], start: int, depth: int):
+    """(value, next row): the mapping or the list that starts at a row and has the rows of the same indentation."""
+    if depth > MAX_DEPTH:
+        raise ValueError(f"nested more than {MAX_DEPTH} deep")
+    indent, first, _ = rows[start]
+    items, i = [], start
+    while i < len(rows) and rows[i][0] == indent and (rows[i][1] is None) == (first is None):
+        _, key, text = rows[i]
+        i += 1
+        # Deeper rows are the value. So is a list that is not deeper than its key: PyYAML writes it so.
+        listed = i < len(rows) and rows[i][0] == indent and key is not None and rows[i][1] is None
+        if i < len(rows) and (rows[i][0] > indent or listed):
+            if _plain(text):
+                raise ValueError(f"both a value and something nested in it: {text[:60]!r}")
+            value, i = _tree(rows, i, depth + 1)
+        else:
+            value = _value(text)
+        items.append((key, value))
+    return ([value for _, value in items] if first is None else dict(items)), i
+
+
+def _plain(text: str) -> str:
+    """A plain scalar without the comment behind it."""
+    return re.split(r"(?:^|\s)#", text, maxsplit=1)[0].strip()
+
+
+def _value(text: str):
+    if text.startswith(("[", "{")):
+        return _flow(text)
+    if text.startswith(("'", '"')):
+        quoted = SCALAR.match(text)
+        if not quoted:
+            raise ValueError(f"a quotation without its end: {text[:60]!r}")
+        return _scalar(quoted[1])
+    if text.startswith(("&", "*", "!", "|", ">", "%", "@", "`")):
+        raise ValueError(f"anchors, tags and block scalars are not understood: {text[:60]!r}")
+    return _scalar(_plain(text))
+
+
+def _scalar(text: str):
+    if text.startswith("'"):
+        return text[1:-1].replace("''", "'")
+    if text.startswith('"'):
+        return ESCAPE.sub(_unescaped, text[1:-1])
+    if text.lower() in WORDS:
+        return WORDS[text.lower()]
+    if INTEGER.fullmatch(text):
+        return int(text)
+    return float(text) if FLOAT.fullmatch(text) else text
+
+
+def _unescaped(escape: re.Match) -> str:
+    code = escape[1] or escape[2] or escape[3]
+    return chr(int(code, 16)) if code else ESCAPES.get(escape[4], escape[4])
+
+
+def _flow(text: str):
+    """A list [a, b] or a mapping {a: b}, nested in any way."""
+    tokens, i = [], 0
+    while i < len(text) and not re.match(r"\s*(#|$)", text[i : i + 80]):
+        token = TOKEN.match(text, i)
+        if not token:
+            raise ValueError(f"not understood: {text[i : i + 60]!r}")
+        tokens.append(token[1].strip())
+        i = token.end()
+    tokens.reverse()  # the next one is popped from the end
+
+    def value(depth):
+        if depth > MAX_DEPTH:
+            raise ValueError(f"nested more than {MAX_DEPTH} deep")
+        token = tokens.pop()
+        if token not in ("[", "{"):
+            return _scalar(token)
+        end, items = {"[": "]", "{": "}"}[token], []
+        while tokens[-1] != end:
+            key = tokens.pop() if token == "{" else None
+            if token == "{" and tokens.pop() != ":":
+                raise ValueError(f"a mapping without a colon: {text[:60]!r}")
+            items.append((key, value(depth + 1)))
+            if tokens[-1] == ",":
+                tokens.pop()
+        tokens.pop()
+        return [value for _, value in items] if token == "[" else dict(items)
+
+    try:
+        result = value(0)
+    except IndexError:
+        raise ValueError(f"a list or mapping without its end: {text[:60]!r}") from None
+    if tokens:
+        raise ValueError(f"something behind a list or mapping: {text[:60]!r}")
+    return result

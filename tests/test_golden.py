@@ -1,0 +1,98 @@
+"""Against the authors' own code: reference cases in a folder that MINIREP_GOLDEN names; without it these tests skip.
+
+Each case is a folder with checkpoint.pyth and expected.npz: input log-mels ``x``, outputs ``s1`` to ``s5`` of the stem
+and the stages as (N, C, T, F), probabilities ``probs`` and, of the input with its first frames appended, ``long_probs``.
+``s1`` and ``s2`` hold the first example's first frames, ``s3`` and ``s4`` the first example, ``s5`` all. The folder
+"frontend" holds recordings (.wav) with the log-mel views (.npz) of a recipe.
+"""
+
+import os
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minirep
+from minirep.checkpoint import read_checkpoint, stored_merged
+from minirep.config import published_labels
+from minirep.network import forward, stages
+from minirep.reparam import fuse, merge_branches
+
+FOLDER = os.environ.get("MINIREP_GOLDEN")
+CASES = sorted(path.parent for path in Path(FOLDER).glob("*/expected.npz")) if FOLDER else []
+CLIPS = sorted(Path(FOLDER, "frontend").glob("*.wav")) if FOLDER else []
+PUBLISHED_NAMES = {"s1": "stem", "s2": "stage1", "s3": "stage2", "s4": "stage3", "s5": "stage4"}
+
+pytestmark = pytest.mark.skipif(not FOLDER, reason="MINIREP_GOLDEN names no folder of reference cases")
+
+
+def name(path):
+    return path.stem
+
+
+@pytest.fixture(scope="module", params=CASES, ids=name)
+def case(request):
+    """(classifier, expected arrays) of a folder."""
+    with np.load(request.param / "expected.npz") as expected:
+        return read_checkpoint(request.param / "checkpoint.pyth"), dict(expected)
+
+
+@pytest.fixture(params=["branches", "fused"])
+def network(case, request):
+    return fuse(case[0].network) if request.param == "fused" else case[0].network
+
+
+def test_probabilities(case, network):
+    x, expected = case[1]["x"][:, 0], case[1]
+    (probabilities,) = forward(network, x).values()
+    np.testing.assert_allclose(probabilities, expected["probs"], rtol=0, atol=1e-5)
+
+
+def test_long_input(case, network):
+    x, expected = case[1]["x"][:, 0], case[1]
+    longer = np.concatenate([x, x[:, : int(expected["x_long_tail"])]], axis=1)
+    (probabilities,) = forward(network, longer).values()
+    np.testing.assert_allclose(probabilities, expected["long_probs"], rtol=0, atol=1e-5)
+
+
+def test_stages(case, network):
+    outputs = dict(stages(network, case[1]["x"][:, 0]))
+    for published, ours in PUBLISHED_NAMES.items():
+        expected = case[1][published].transpose(0, 2, 3, 1)  # (N, C, T, F) -> (N, T, F, C)
+        y = outputs[ours][: expected.shape[0], : expected.shape[1]]
+        np.testing.assert_allclose(y, expected, rtol=0, atol=1e-4 * np.abs(expected).max(), err_msg=ours)
+
+
+def test_the_whole_classifier(case):
+    classifier, expected = case
+    probabilities = classifier.probabilities(expected["x"][:, 0])["class"]
+    np.testing.assert_allclose(probabilities, expected["probs"], rtol=0, atol=1e-5)
+    assert classifier.recipe == minirep.RECIPES[classifier.recipe.name]
+    assert classifier.labels == published_labels(classifier.recipe.name)
+
+
+@pytest.mark.parametrize("folder", CASES, ids=name)
+def test_merged_kernels_beside_the_branches_are_theirs(folder):
+    network = read_checkpoint(folder / "checkpoint.pyth").network
+    for path, conv in stored_merged(folder / "checkpoint.pyth").items():
+        _, stage, block, _, i, j = path.split(".")
+        (merged,) = merge_branches(network.stages[int(stage)][int(block)].paths[int(i)][int(j)]).branches
+        np.testing.assert_allclose(conv.weight, merged.weight, rtol=0, atol=1e-6 * np.abs(merged.weight).max())
+        np.testing.assert_allclose(conv.bias, merged.bias, rtol=0, atol=1e-6 * max(1, np.abs(merged.bias).max()))
+
+
+@pytest.mark.parametrize("clip", CLIPS, ids=name)
+def test_front_end(clip):
+    with np.load(clip.with_suffix(".npz")) as expected:
+        views = expected["views"]
+    recipe = clip.name.split("--")[0]
+    rate, samples = wav_samples(clip)
+    np.testing.assert_allclose(minirep.log_mel_views(samples, rate, recipe, views=len(views)), views, rtol=0, atol=1e-5)
+
+
+def wav_samples(path):
+    """(rate, mono float samples) of a 16-bit WAV file, by the standard library."""
+    with wave.open(str(path)) as file:
+        assert (file.getsampwidth(), file.getnchannels()) == (2, 1)
+        return file.getframerate(), np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32) / 32768
