@@ -95,7 +95,8 @@ def average_pool(x, window):
     for i in range(wt):
         for j in range(wf):
             total = total + x[:, i : i + t, j : j + f]
-    return total / (wt * wf)
+    # Of exact numbers the mean stays exact: Fraction(0) may have become the int 0, and 0 / 4 would be a float.
+    return total / (Fraction(wt * wf) if x.dtype == object else wt * wf)
 
 
 def softmax(x):

@@ -1,0 +1,225 @@
+"""How far rounding can carry a network from the function it stands for: a bound computed from its weights.
+
+Between two ReLUs a network is a sum of products: y = sum of t over terms t such as s * w * x, -s * mean, shift. However
+a computer evaluates that sum, batch norm folded or not, branches one by one or merged, in any order, with or without
+fused multiply-add, each term passes through at most k roundings, and each rounding changes it by a factor of at most
+1 +- u. So (Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., sections 2.2 and 3.1)
+
+    |computed - exact| <= gamma(k) * sum of |t|,    gamma(k) = k u / (1 - k u),
+
+with u = 2^-24 in float32 and 2^-53 in float64. The sum of |t| is the same layer run on absolute values. What x itself
+is off by goes through the absolute weights once more, and a ReLU or a maximum never enlarges an error. Walking through
+the network with these three rules gives a bound for *every* way to evaluate it; two ways differ by at most twice that.
+No tolerance is picked by hand: `ROUNDINGS` below counts the operations on one term.
+
+Results that underflow are off by an absolute amount rather than a factor; that is added too, for processors that flush
+small numbers to zero as well. Where a sum might overflow the bound is infinite: nothing can be promised there.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from . import ops
+from .network import Block, Conv, Depthwise, Linear, Network, map_arrays
+
+# Roundings of one product beside the additions of its sum: s = scale / sqrt(variance + eps) takes at most 4 (eps itself
+# is rounded to the precision; the two under the root count half each), s * w one, times x one; 2 to spare, for a
+# processor that computes 1 / sqrt first or rounds s from a higher precision.
+ROUNDINGS = 8
+PER_CONSTANTS = 3  # bias, -mean and shift are terms of the sum as well
+SLACK = 1 + 1e-9  # the bound itself is computed in float64, from numbers that are never subtracted: off by far less
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of activations, all (N, T, F, C) in float64.
+
+    The exact ones lie within ``own`` of ``value``; whatever any evaluation in ``dtype`` gives lies within ``error`` of
+    the exact ones.
+    """
+
+    value: np.ndarray
+    own: np.ndarray
+    error: np.ndarray
+    dtype: np.dtype
+
+
+@dataclass(frozen=True)
+class Part:
+    """One summand of a layer: a convolution, a chain of them, or the identity."""
+
+    value: np.ndarray  # (N, T, F, C) as computed in float64
+    sizes: np.ndarray  # (3N, T, F, C): the sum of |t|; then ``own`` and ``error`` of the input, carried through
+    roundings: int  # of one term
+    reach: float  # no number on the way is larger
+
+
+def start(x, dtype) -> Known:
+    """An input that is given exactly: (N, T, F, C)."""
+    x = np.asarray(x, np.float64)
+    return Known(x, np.zeros_like(x), np.zeros_like(x), np.dtype(dtype))
+
+
+def gamma(roundings: int, dtype) -> float:
+    """The relative error that so many roundings can add up to (Higham, lemma 3.1)."""
+    u = np.finfo(dtype).eps / 2
+    return roundings * u / (1 - roundings * u) if roundings * u < 1 else np.inf
+
+
+# --- one layer: a sum of parts, then perhaps a ReLU ---------------------------------------------------------------
+
+
+@np.errstate(all="ignore")  # what overflows here has a bound of infinity
+def _part(known: Known, convs, convolve) -> Part:
+    """A chain of convolutions with no ReLU between them; ``convolve(x, weight)`` is their linear operation."""
+    n = len(known.value)
+    value = known.value
+    largest = np.abs(value) + known.own
+    sizes = np.concatenate([largest, known.own, known.error])
+    reach, roundings = 1 + np.max(largest + known.error), 0
+    for conv in convs:
+        conv = map_arrays(conv, lambda a: a.astype(np.float64))
+        value = ops.after(convolve(value, conv.weight), replace(conv, relu=False))
+        weight, constant, scale = absolute(conv)
+        sizes = convolve(sizes, weight)
+        sizes[:n] += constant
+        terms = weight[..., 0].size + PER_CONSTANTS
+        roundings += terms + ROUNDINGS
+        raw = [np.abs(a).max() for a in (conv.weight, conv.bias, conv.bn and conv.bn.mean) if a is not None]
+        reach *= terms * (1 + max(raw)) * (1 + scale.max()) + constant.max()
+    return Part(value, sizes, roundings, reach)
+
+
+def absolute(conv: Conv):
+    """The sizes of a convolution's terms: |w s|, then (|bias| + |mean|) |s| + |shift|, and |s| itself."""
+    bias = 0 if conv.bias is None else np.abs(conv.bias)
+    if conv.bn is None:
+        scale = np.ones(conv.weight.shape[-1])
+        return np.abs(conv.weight), bias * scale, scale
+    scale = np.abs(conv.bn.scale) / np.sqrt(conv.bn.variance + conv.bn.eps)
+    return np.abs(conv.weight) * scale, (bias + np.abs(conv.bn.mean)) * scale + np.abs(conv.bn.shift), scale
+
+
+def _identity(known: Known) -> Part:
+    largest = np.abs(known.value) + known.own
+    sizes = np.concatenate([largest, known.own, known.error])
+    return Part(known.value, sizes, 1, 1 + np.max(largest + known.error))
+
+
+@np.errstate(all="ignore")
+def _sum(parts: list[Part], dtype, relu: bool) -> Known:
+    value = sum(part.value for part in parts)
+    terms, own, error = np.split(sum(part.sizes for part in parts), 3)
+    roundings, reach = sum(part.roundings for part in parts), sum(part.reach for part in parts)
+
+    def bound(carried, dtype):
+        info = np.finfo(dtype)
+        if not reach * SLACK < info.max:
+            return np.full_like(carried, np.inf)  # something may overflow
+        rounding = gamma(roundings, dtype) * (terms + carried) + carried
+        return (rounding + 4 * reach * float(info.tiny)) * SLACK
+
+    own, error = bound(own, np.float64), bound(error, dtype)
+    if relu and np.isfinite(own).all():
+        # A neuron that is off whatever the rounding has no error at all; one that may just be on, only that much.
+        own, error = (np.minimum(e, np.maximum(value + own + e, 0)) for e in (own, error))
+    value = ops.relu(value) if relu else value
+    return Known(value, own, error, dtype)
+
+
+# --- the walk, as in minirep.network ------------------------------------------------------------------------------
+
+
+def stem(known: Known, conv: Conv) -> Known:
+    """The stem: its convolution, then the pooling, where the largest error of a neighbourhood bounds its maximum's."""
+    kt, kf = conv.weight.shape[:2]
+    part = _part(known, [conv], lambda x, w: ops.conv2d(x, w, (2, 2), (kt // 2, kf // 2)))
+    y = _sum([part], known.dtype, conv.relu)
+    return Known(*(ops.max_pool(a) for a in (y.value, y.own, y.error)), known.dtype)
+
+
+def pointwise(known: Known, conv: Conv, stride=(1, 1)) -> Part:
+    """A 1 x 1 convolution at every stride-th position."""
+    return _part(known, [conv], lambda x, w: ops.matmul(x[:, :: stride[0], :: stride[1]], w))
+
+
+def depthwise(known: Known, layer: Depthwise) -> Known:
+    """Depthwise branches, the identity beside them, and the ReLU of their sum."""
+    axis = {"time": 1, "frequency": 2}[layer.axis]
+    parts = [_part(known, [branch], lambda x, w: ops.depthwise_conv(x, w, axis)) for branch in layer.branches]
+    return _sum(parts + [_identity(known)] * layer.identity, known.dtype, relu=True)
+
+
+def mix(known: Known, convs: tuple[Conv, ...], residual: Part) -> Known:
+    """A block's last 1 x 1 convolutions. Neighbours without a ReLU between them are one sum: they may be collapsed."""
+    chain = []
+    for conv in convs:
+        chain.append(conv)
+        if conv.relu and conv is not convs[-1]:
+            known, chain = _sum([_part(known, chain, ops.matmul)], known.dtype, relu=True), []
+    return _sum([_part(known, chain, ops.matmul), residual], known.dtype, relu=True)
+
+
+def block(known: Known, node: Block) -> Known:
+    """One residual block, in whatever form: the bound holds for every form that merging gives it."""
+    reduced = _sum([pointwise(known, node.reduce, node.stride)], known.dtype, node.reduce.relu)
+    ends = []
+    for path in node.paths:
+        y = reduced
+        for layer in path:
+            y = depthwise(y, layer)
+        ends.append(y)
+    total = ends[0] if len(ends) == 1 else _sum([_identity(y) for y in ends], known.dtype, relu=False)
+    residual = _identity(known) if node.shortcut is None else pointwise(known, node.shortcut, node.stride)
+    return mix(total, node.mix, residual)
+
+
+def logits(known: Known, pool: tuple[int, int], linear: Linear) -> Known:
+    """The head before its softmax: pooling and linear layer are one sum of products."""
+    window = min(pool[0], known.value.shape[1]), min(pool[1], known.value.shape[2])
+    conv = Conv(linear.weight, linear.bias)
+    part = _part(known, [conv], lambda x, w: ops.matmul(ops.average_pool(x, window), w))
+    part = replace(part, roundings=part.roundings + window[0] * window[1], reach=part.reach * window[0] * window[1])
+    return _sum([part], known.dtype, relu=False)
+
+
+def network_logits(network: Network, log_mels, dtype) -> dict[str, Known]:
+    """Bounds on the logits of a whole network: {head: (N, T', F', classes)}, for inputs (N, frames, mels)."""
+    known = stem(start(np.asarray(log_mels)[..., None], dtype), network.stem)
+    for node in (node for blocks in network.stages for node in blocks):
+        known = block(known, node)
+    return {name: logits(known, network.pool, linear) for name, linear in network.heads.items()}
+
+
+def probabilities(known: Known) -> np.ndarray:
+    """Bound on the error of the probabilities (N, classes) that come of such logits.
+
+    Softmax moves no probability by more than half the largest change of a logit (its Jacobian's rows sum to at most
+    2 p (1 - p) <= 1/2). Its own roundings: the difference from the largest logit, an exponential (correct to 16 units
+    in the last place, which is ample for any library), the sum, the division, and the mean over positions.
+    """
+    n, t, f, classes = known.value.shape
+    if not np.isfinite(known.error).all():
+        return np.ones((n, 1))
+    spread = known.value.max(-1) - known.value.min(-1) + 2 * (known.own + known.error).max(-1)  # (N, T', F')
+    with np.errstate(over="ignore"):
+        roundings = (1 + gamma(classes + t * f + 70, known.dtype)) * np.exp(gamma(2, known.dtype) * spread) - 1
+    per_position = known.error.max(-1) / 2 + roundings
+    tiny = classes * float(np.finfo(known.dtype).tiny)
+    return np.minimum(per_position.mean(axis=(1, 2)) * SLACK + tiny, 1.0)[:, None]
+
+
+def merged_branches(layer: Depthwise, dtype) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds on the error of a merged kernel (k, C) and its bias (C,), whoever merged the branches in ``dtype``."""
+    size = max(len(branch.weight) for branch in layer.branches)
+    kernel, bias, raw = 0.0, 0.0, 1.0
+    for branch in layer.branches:
+        branch = map_arrays(branch, lambda a: a.astype(np.float64))
+        weight, constant, _ = absolute(branch)
+        extra = (size - len(weight)) // 2
+        kernel, bias = kernel + np.pad(weight, ((extra, extra), (0, 0))), bias + constant
+        raw += np.abs(branch.weight).max() + (0 if branch.bn is None else np.abs(branch.bn.mean).max())
+    unit = gamma(PER_CONSTANTS * len(layer.branches) + ROUNDINGS, dtype)
+    tiny = 4 * float(np.finfo(dtype).tiny) * raw
+    return (unit * kernel + tiny) * SLACK, (unit * bias + tiny) * SLACK
