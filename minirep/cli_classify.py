@@ -236,8 +236,8 @@ class CsvReport:
 
     def _row(self, *values) -> None:
         line = io.StringIO()
-        csv.writer(line, lineterminator="").writerow(values)
-        say(line.getvalue())
+        csv.writer(line, lineterminator="\r\n").writerow(values)  # these are also what it puts into quotes
+        say(line.getvalue()[:-2])
 
 
 def _digits(p: float) -> float:

@@ -148,7 +148,7 @@ def lines(info: dict):
     yield from table(_cost_rows(info))
     if info["published"]:
         yield ""
-        yield "As the papers count, with 2 operations for each element that a batch norm passes:"
+        yield "As the papers count, with 2 operations for each element of a batch norm:"
     for form, counts in info["published"].items():
         name = "stored" if form == "stored" else "merged as the authors do"
         yield f"  {name:24}  {counts['parameters'] / 1e6:8.4f} M  {counts['operations'] / 1e9:7.4f} G"

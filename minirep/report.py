@@ -70,9 +70,13 @@ def shorten(text: str, width: int, start: bool = False) -> str:
     """
     if cells(text) <= width:
         return text
-    while text and cells(text) > width - 3:
-        text = text[1:] if start else text[:-1]
-    return "..." + text if start else text + "..."
+    kept, used = "", 3
+    for character in reversed(text) if start else text:
+        used += cells(character)
+        if used > width:
+            break
+        kept += character
+    return "..." + kept[::-1] if start else kept + "..."
 
 
 def bar(share: float, width: int, blocks: bool = True) -> str:
