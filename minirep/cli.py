@@ -5,7 +5,7 @@ is called for, and not before, so that ``minirep --help`` stays quick.
 """
 
 import argparse
-import importlib
+import importlib.util
 import os
 import sys
 
@@ -62,6 +62,8 @@ def _parser(argv: list[str]) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"minirep {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, (module, purpose) in COMMANDS.items():
+        if importlib.util.find_spec(f"{__package__}.{module}") is None:
+            continue  # still to be written
         command = commands.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
         if name in argv[:1]:
             implementation = importlib.import_module(f".{module}", __package__)

@@ -173,12 +173,15 @@ class LineReport(TableReport):
 
     def __init__(self, names: list[str], clf: Classifier):
         super().__init__(1)
-        labels = [max(cells(shown(label)) for label in labels) for labels in clf.labels.values()]
-        self.labels = [min(widest, 30) for widest in labels]
-        self.bar = 20 if len(labels) == 1 else 10
+        widest = [max(cells(shown(label)) for label in labels) for labels in clf.labels.values()]
+        self.labels = [min(label, 30) for label in widest]
         self.name = max(cells(shown(name)) for name in names)
-        if columns(sys.stdout):  # a name too long for the line loses its beginning, but only on a terminal
-            self.name = min(self.name, max(20, self.width - sum(self.labels) - len(labels) * (self.bar + 13)))
+        self.bar = 20
+        width = columns(sys.stdout)
+        if width is not None:  # on a terminal, what is too long for a line loses its beginning
+            room = width - sum(13 + label for label in self.labels) - 1
+            self.bar = 20 if self.name + 20 * len(self.labels) <= room else 8
+            self.name = min(self.name, max(20, room - self.bar * len(self.labels)))
 
     def add(self, name: str, prediction: Prediction) -> None:
         line = pad(shorten(shown(name), self.name, start=True), self.name)

@@ -28,14 +28,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--architecture", choices=RECIPES, metavar="RECIPE",
         help=f"the full-size network published for a recipe, without any file: {', '.join(RECIPES)}",
     )  # fmt: skip
-    parser.add_argument("--kind", choices=KINDS, default="rep", help="of that network (default: rep)")
+    parser.add_argument("--kind", choices=KINDS, help="of that network (default: rep)")
     parser.add_argument("--json", action="store_true", help="print a JSON object")
 
 
 def run(args) -> int:
     if args.model and args.architecture:
         raise MinirepError("info: expected either a model or --architecture")
-    info = of_published(args.architecture, KINDS[args.kind]) if args.architecture else of_file(args.model)
+    if args.kind and not args.architecture:
+        raise MinirepError("info: --kind goes with --architecture; a model has its own")
+    info = of_published(args.architecture, KINDS[args.kind or "rep"]) if args.architecture else of_file(args.model)
     if args.json:
         say(json.dumps(info, indent=1))
     else:

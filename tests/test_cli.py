@@ -517,7 +517,7 @@ def test_info_for_people(model, two_heads, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "AudioInceptionNeXt, merged" in out and "papers" not in out and "head noun" in out
     assert main(["info", model, "--architecture", "vggsound"]) == 2
-    assert main(["info", "--architecture", "birds"]) == 2
+    assert main(["info", "--architecture", "birds"]) == 2 and main(["info", model, "--kind", "rep"]) == 2
 
 
 def test_kernels_that_differ_from_stage_to_stage(tmp_path, capsys):
