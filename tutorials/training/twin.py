@@ -254,11 +254,16 @@ def config_text(twin, recipe="speech-commands-v2"):
     return "\n".join(lines) + "\n"
 
 
-def save_checkpoint(path, twin, recipe="speech-commands-v2", epoch=0, optimizer=None):
-    """Write `path` in the authors' format: a dict of epoch, model_state, optimizer_state and cfg."""
+def save_checkpoint(path, twin, recipe="speech-commands-v2", epoch=0, optimizer=None, extras=None):
+    """Write `path` in the authors' format: a dict of epoch, model_state, optimizer_state and cfg.
+
+    extras: what minirep's own trainings add under "minirep": recipe (its name), labels, licence, credit.
+    """
+    extras = {"minirep": extras} if extras else {}
     torch.save({
         "epoch": epoch,
         "model_state": collections.OrderedDict(twin.state_dict()),
         "optimizer_state": optimizer.state_dict() if optimizer else None,
         "cfg": config_text(twin, recipe),
+        **extras,
     }, path)  # fmt: skip

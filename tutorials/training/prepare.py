@@ -1,0 +1,241 @@
+"""From raw recordings and two speech synthesisers to one file of labelled sounds, `sounds.npz`.
+
+    python prepare.py --fsdd fsdd.tar --out work/
+
+Digits come from the Free Spoken Digit Dataset (a tar of its `recordings/` folder; CC BY-SA 4.0, Zohar Jackson and
+contributors) and from espeak-ng and flite; `unknown` from other words by the same synthetic voices, from digits taken
+apart, and from synthetic sounds. Silence needs no recordings: training makes its noises as it goes.
+Needs numpy, scipy, and the programs espeak-ng, flite and sox. The same seed gives the same file.
+"""
+
+import argparse
+import concurrent.futures
+import io
+import pathlib
+import subprocess
+import tarfile
+import wave
+
+import numpy as np
+from scipy import signal
+
+RATE = 16000
+LABELS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "unknown", "silence")
+UNKNOWN, SILENCE = LABELS.index("unknown"), LABELS.index("silence")
+HELD_TAKES = range(5, 10)  # of each digit and speaker: never trained on
+
+ACCENTS = ("en-us", "en-gb", "en-gb-x-rp", "en-us-nyc", "en-gb-scotland", "en-gb-x-gbcwmd", "en-gb-x-gbclan", "en-029")
+WOMEN = """
+    f1 f2 f3 f4 f5 Alicia Andrea Annie anika aunty belinda grandma linda shelby steph steph2 steph3 whisperf
+""".split()  # noqa: SIM905
+MEN = """
+    m1 m2 m3 m4 m5 m6 m7 m8 adam Alex Andy Denis Diogo Gene Henrique Hugo Jacky Lee Marco Mario Michael Mike Nguyen
+    antonio benjamin boris caleb david ed edward grandpa iven iven2 john klatt klatt2 klatt3 klatt4 marcelo max michel
+    miguel norbert pablo paul pedro quincy rob robert sandro travis victor zac
+""".split()  # noqa: SIM905
+HELD_VOICES = ("f3", "linda", "Andrea", "steph2", "m7", "klatt3", "Michael", "david", "awb")
+FLITE = ("slt", "slt", "slt", "rms", "kal16", "kal", "awb")  # slt, the one woman, three times
+ENDINGS = ("", ".", "?", "!", ",")  # punctuation changes the intonation
+
+
+def read_wav(data):
+    """Bytes of a 16 bit mono WAV -> (samples in -1..1, rate)."""
+    with wave.open(io.BytesIO(data)) as f:
+        rate, samples = f.getframerate(), np.frombuffer(f.readframes(f.getnframes()), "<i2")
+    return samples.astype(np.float32) / 32768, rate
+
+
+def resampled(x, rate):
+    """To 16 kHz."""
+    if rate == RATE:
+        return x
+    step = np.gcd(rate, RATE)
+    return signal.resample_poly(x, RATE // step, rate // step).astype(np.float32)
+
+
+def trimmed(x, margin=0.02):
+    """Without the silence at both ends, but for a margin in seconds."""
+    frames = np.abs(x[: len(x) // 80 * 80].reshape(-1, 80)).max(1)
+    loud = np.flatnonzero(frames > 0.015 * frames.max()) if len(frames) else []
+    if len(loud) == 0:
+        return x
+    keep = int(margin * RATE)
+    return x[max(0, loud[0] * 80 - keep) : (loud[-1] + 1) * 80 + keep]
+
+
+def another_voice(x, size, tempo):
+    """A speaker with a vocal tract `size` times shorter (pitch and formants move together), `tempo` times as fast."""
+    effects = ["speed", f"{size:.4f}", "tempo", "-s", f"{tempo / size:.4f}"]
+    raw = ["-t", "raw", "-e", "float", "-b", "32", "-r", str(RATE), "-c", "1"]
+    done = subprocess.run(["sox", "-V1", *raw, "-", *raw, "-", *effects, "rate", str(RATE)],
+                          input=x.astype("<f4").tobytes(), capture_output=True, check=True)  # fmt: skip
+    return np.frombuffer(done.stdout, "<f4")
+
+
+def shift(recording, size, tempo):
+    """A recorded digit in another voice; its group says so."""
+    x, label, group, held = recording
+    return another_voice(x, size, tempo), label, group.replace("fsdd/", "shifted/"), held
+
+
+def espeak(text, voice, pitch, speed):
+    command = ["espeak-ng", "-v", voice, "-p", str(pitch), "-s", str(speed), "--stdout", text]
+    data = subprocess.run(command, capture_output=True, check=True).stdout
+    data = data[:40] + (len(data) - 44).to_bytes(4, "little") + data[44:]  # a stream's header does not know its length
+    return trimmed(resampled(*read_wav(data)))
+
+
+def flite(text, voice, pitch, stretch, out):
+    options = ["--setf", f"int_f0_target_mean={pitch}", "--setf", f"duration_stretch={stretch}"]
+    subprocess.run(["flite", "-voice", voice, *options, "-t", text, "-o", str(out)], check=True)
+    x = trimmed(resampled(*read_wav(out.read_bytes())))
+    out.unlink()
+    return x
+
+
+def recorded_digits(path):
+    """Each recording as (samples, label, "fsdd/speaker/take", held)."""
+    with tarfile.open(path) as tar:
+        for member in sorted(tar.getmembers(), key=lambda m: m.name):
+            if member.name.endswith(".wav"):
+                digit, speaker, take = pathlib.PurePath(member.name).stem.split("_")
+                x = resampled(*read_wav(tar.extractfile(member).read()))
+                yield x, int(digit), f"fsdd/{speaker}/{take}", int(take) in HELD_TAKES
+
+
+def speeches(rng, words, voices, spoken):
+    """The synthetic part as a list of jobs: (text, label, group, held, engine settings)."""
+    jobs = []
+    for _ in range(voices):
+        kind = rng.choice(3, p=(0.45, 0.3, 0.25))
+        if kind < 2:
+            variant = str(rng.choice(WOMEN if kind == 0 else MEN))
+            pitch = int(rng.integers(45, 90) if kind == 0 else rng.integers(15, 70))
+            name = f"{rng.choice(ACCENTS)}+{variant}"
+            settings, group = ("espeak", name, pitch, int(rng.integers(100, 210))), f"espeak/{name}"
+        else:
+            variant = FLITE[int(rng.integers(len(FLITE)))]
+            pitch = int(rng.integers(160, 260) if variant == "slt" else rng.integers(80, 180))
+            settings, group = ("flite", variant, pitch, round(float(rng.uniform(0.75, 1.6)), 2)), f"flite/{variant}"
+        size = round(float(rng.uniform(0.88, 1.15)), 3) if rng.random() < 0.6 else 1.0
+        held = variant in HELD_VOICES
+        for label, text in enumerate(LABELS[:10]):
+            jobs.append((text + str(rng.choice(ENDINGS)), label, group, held, settings, size))
+        for text in rng.choice(words, spoken, replace=False):
+            jobs.append((str(text) + str(rng.choice(ENDINGS)), UNKNOWN, group, held, settings, size))
+    return jobs
+
+
+def speak(job, scratch):
+    """Run one job -> (samples, label, group, held)."""
+    number, (text, label, group, held, (engine, *settings), size) = job
+    x = espeak(text, *settings) if engine == "espeak" else flite(text, *settings, scratch / f"{number}.wav")
+    return (another_voice(x, size, 1.0) if size != 1 and len(x) > 800 else x), label, group, held
+
+
+def taken_apart(rng, digits, count):
+    """Speech that is no digit, in real voices: digits backwards, cut in half, or glued to half of another."""
+    for _ in range(count):
+        x, label, group, held = digits[rng.integers(len(digits))]
+        # the other half by the same speaker, so that leaving a speaker or a take out leaves all of it out
+        same = [d for d in digits if d[3] == held and d[2].split("/")[1] == group.split("/")[1]]
+        y, other, _, _ = same[rng.integers(len(same))]
+        x, y = trimmed(x), trimmed(y)
+        how = rng.integers(3)
+        if how == 0:
+            x = x[::-1]
+        elif how == 1:
+            x = x[: int(len(x) * rng.uniform(0.3, 0.4))] if label not in (8,) else x[int(len(x) * 0.65) :]
+        else:
+            x = np.concatenate([x[: len(x) // 2], y[len(y) // 2 :]] if label != other else [x, y])
+        yield np.ascontiguousarray(x), UNKNOWN, "apart/" + group.split("/", 1)[1], held
+
+
+def sounds(rng, count):
+    """Chirps, tones, chords, clicks, plucked strings, sirens, bursts: what is neither speech nor silence."""
+    for i in range(count):
+        n = int(RATE * rng.uniform(0.15, 1.1))
+        t = np.arange(n) / RATE
+        f = 80 * 2 ** rng.uniform(0, 5.3)
+        decay = np.exp(-t * rng.uniform(0, 12))
+        kind = i % 8
+        if kind == 0:  # chirp
+            x = signal.chirp(t, f, t[-1], 80 * 2 ** rng.uniform(0, 6), method="logarithmic") * decay
+        elif kind == 1:  # chord with overtones
+            notes = f * 2 ** (rng.choice([0, 3, 4, 5, 7, 9, 12], 3) / 12)
+            x = sum(np.sin(2 * np.pi * k * g * t) / k for g in notes for k in (1, 2, 3, 4) if k * g < 7500) * decay
+        elif kind == 2:  # clicks
+            x = np.zeros(n)
+            x[rng.integers(0, n, rng.integers(1, 25))] = rng.uniform(-1, 1)
+            x = signal.lfilter([1], [1, -rng.uniform(0.5, 0.98)], x)
+        elif kind == 3:  # plucked string: a noise burst going round a delay line that dulls it
+            period = max(4, int(RATE / min(f, 2000)))
+            excitation = np.zeros(n)
+            excitation[: min(period, n)] = rng.uniform(-1, 1, min(period, n))
+            x = signal.lfilter([1], np.r_[1, np.zeros(period - 1), -0.498, -0.498], excitation)
+        elif kind == 4:  # siren
+            sweep = f * (1 + 0.3 * np.sin(2 * np.pi * rng.uniform(1, 12) * t))
+            x = signal.square(2 * np.pi * np.cumsum(np.minimum(sweep, 7000)) / RATE, rng.uniform(0.2, 0.8))
+        elif kind == 5:  # bursts of filtered noise, such as knocks, rustle, breath
+            x = rng.standard_normal(n) * (0.5 + 0.5 * np.sin(2 * np.pi * rng.uniform(1, 15) * t)) ** rng.integers(1, 9)
+            low = rng.uniform(60, 3000)
+            x = signal.sosfilt(signal.butter(2, [low, low * rng.uniform(1.2, 2.5)], "band", fs=RATE, output="sos"), x)
+        elif kind == 6:  # telephone tones
+            gate = np.floor(t * rng.uniform(2, 9)) % 2 == 0
+            x = (np.sin(2 * np.pi * f * t) + np.sin(2 * np.pi * min(f * rng.uniform(1.1, 2), 7000) * t)) * gate
+        else:  # a vowel-like buzz with gliding formants: no word
+            pitch = rng.uniform(80, 320) * 2 ** (rng.uniform(-0.5, 0.5) * t)
+            x = signal.sawtooth(2 * np.pi * np.cumsum(pitch) / RATE)
+            for formant in rng.uniform((250, 700, 2000), (900, 2400, 3400)):
+                b, a = signal.iirpeak(formant, rng.uniform(3, 10), fs=RATE)
+                x = x + 3 * signal.lfilter(b, a, x)
+            x *= np.hanning(n) ** 0.3
+        x = x / (np.abs(x).max() + 1e-9)
+        yield x.astype(np.float32), UNKNOWN, "sound/synthetic", i % 10 == 9
+
+
+def write(path, items):
+    """One array of 16 bit samples end to end, and where each sound starts, its label, group and whether it is held."""
+    rows = [np.clip(np.round(32767 * x / max(1, np.abs(x).max())), -32768, 32767).astype(np.int16) for x, *_ in items]
+    np.savez(
+        path,
+        samples=np.concatenate(rows),
+        start=np.cumsum([0] + [len(r) for r in rows]),
+        label=np.array([label for _, label, _, _ in items], np.int8),
+        group=np.array([group for _, _, group, _ in items]),
+        held=np.array([held for *_, held in items]),
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fsdd", type=pathlib.Path, help="tar of the Free Spoken Digit Dataset's recordings/*.wav")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("work"))
+    parser.add_argument("--voices", type=int, default=420, help="synthetic voices")
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    if not args.fsdd or not args.fsdd.is_file():
+        parser.error("--fsdd: no such file. Get the Free Spoken Digit Dataset (the project "
+                     "Jakobovski/free-spoken-digit-dataset) and give a tar of its recordings folder")  # fmt: skip
+    args.out.mkdir(parents=True, exist_ok=True)
+    words = np.array(sorted(set(pathlib.Path(__file__).with_name("words.txt").read_text().split())))
+    rng = np.random.default_rng(args.seed)
+
+    digits = list(recorded_digits(args.fsdd))
+    print(f"{len(digits)} recorded digits", flush=True)
+    with concurrent.futures.ThreadPoolExecutor() as pool:  # the work is done by other programs
+        training = [d for d in digits if not d[3]]
+        plans = [(d, rng.uniform(0.85, 1.38), rng.uniform(0.85, 1.2)) for d in training for _ in range(3)]
+        shifted = list(pool.map(lambda p: shift(*p), plans))
+        print(f"{len(shifted)} of them in another voice", flush=True)
+        jobs = speeches(rng, words, args.voices, spoken=9)
+        spoken = list(pool.map(lambda job: speak(job, args.out), enumerate(jobs)))
+        print(f"{len(spoken)} synthetic words", flush=True)
+    apart = list(taken_apart(rng, digits + shifted[::3], 2000))
+    items = [d for d in digits + shifted + spoken + apart + list(sounds(rng, 1600)) if len(d[0]) >= 400]
+    write(args.out / "sounds.npz", items)
+    print(f"{len(items)} sounds, {sum(len(i[0]) for i in items) / RATE / 60:.0f} minutes -> {args.out / 'sounds.npz'}")
+
+
+if __name__ == "__main__":
+    main()

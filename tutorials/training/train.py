@@ -1,0 +1,221 @@
+"""Train the digits model: one command from raw recordings to `model.npz`.
+
+    python train.py --fsdd fsdd.tar --out work/
+
+prepares the sounds (once), trains, writes checkpoints on the way (start it again and it goes on from the last), and
+packs the result with minirep's own converter. `work/log.csv` holds the curves.
+"""
+
+import argparse
+import csv
+import math
+import os
+import pathlib
+import queue
+import subprocess
+import sys
+import threading
+import time
+
+import fast
+import numpy as np
+import torch
+from augment import Clips, LogMel, as_recorded, masked
+from prepare import LABELS, SILENCE
+from torch.nn import functional
+from twin import Twin, save_checkpoint
+
+import minirep
+
+# what goes into the checkpoint, and from there into model.npz, besides the weights
+EXTRAS = {
+    "recipe": "digits",
+    "labels": {"class": list(LABELS)},
+    "licence": "CC BY-SA 4.0",
+    "credit": "Free Spoken Digit Dataset, Zohar Jackson and contributors; synthetic voices by espeak-ng and flite",
+}
+CHECKS = ("recorded", "synthetic", "unknown", "silence", "out")
+COLUMNS = ("step", "seconds", "frames", "rate", "loss", "accuracy", *CHECKS)
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fsdd", type=pathlib.Path, help="needed once, to prepare the sounds")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("work"))
+    parser.add_argument("--sounds", type=pathlib.Path, help="default: sounds.npz in --out")
+    parser.add_argument("--leave-out", help="a speaker to keep out of training altogether, for an honest test")
+    parser.add_argument("--width", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--check-every", type=int, default=250)
+    return parser.parse_args()
+
+
+def frames_at(step, steps):
+    """The network is fully convolutional: most of its training can do with shorter, cheaper clips."""
+    return 352 if step < 0.55 * steps else 512
+
+
+def rate_at(step, steps, peak):
+    """Warm up over the first 4 %, then down along a cosine."""
+    warm = 0.04 * steps
+    if step < warm:
+        return peak * (step + 1) / warm
+    return peak * (0.5 + 0.5 * math.cos(math.pi * (step - warm) / (steps - warm)))
+
+
+def batches(clips, seed, first, steps, size):
+    """Batches made ahead by a thread. Each has its own seed, so a resumed run sees what it would have seen."""
+    ahead = queue.Queue(3)
+
+    def make():
+        log_mel = LogMel()
+        for step in range(first, steps):
+            rng = np.random.default_rng((seed, step))
+            samples, lengths, labels = clips.batch(rng, size, frames_at(step, steps))
+            with torch.no_grad():
+                ahead.put((masked(rng, log_mel(samples, lengths, frames_at(step, steps))), labels))
+
+    threading.Thread(target=make, daemon=True).start()
+    for _ in range(first, steps):
+        yield ahead.get()
+
+
+def quiet_clips(clips, count=100):
+    """Noises for checking that silence is heard as silence."""
+    rng = np.random.default_rng(99)
+    rows = []
+    while len(rows) < count:
+        row = clips.clip(rng)
+        if row[2] == SILENCE:
+            rows.append(row)
+    return tuple(torch.from_numpy(np.array(column)) for column in zip(*rows, strict=True))
+
+
+def predictions(twin, samples, lengths):
+    """Class probabilities (N, 12) of clips as inference sees them."""
+    twin.eval()
+    log_mel, out = LogMel(), []
+    with torch.no_grad():
+        for at in range(0, len(samples), 64):
+            part = slice(at, at + 64)
+            out.append(fast.forward(twin, log_mel(samples[part], lengths[part]))["class"])
+    return torch.cat(out)
+
+
+def accuracy(twin, samples, lengths, labels):
+    return (predictions(twin, samples, lengths).argmax(1) == labels).float().mean().item()
+
+
+def wait_while_paused():
+    """Other work may ask for the machine: MINIREP_PAUSE_FILE names a file that means "sleep while I exist"."""
+    flag = os.environ.get("MINIREP_PAUSE_FILE")
+    while flag and os.path.exists(flag):
+        time.sleep(1)
+
+
+def optimiser(twin, rate):
+    """AdamW; weight decay on the convolutions' and linear layers' weights only."""
+    heavy = [p for p in twin.parameters() if p.ndim > 1]
+    light = [p for p in twin.parameters() if p.ndim <= 1]
+    groups = [{"params": heavy, "weight_decay": 0.05}, {"params": light, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.99))
+
+
+def checks(sounds, leave_out, clips):
+    """{column of the log: (samples, lengths, labels)}: what is measured on the way, none of it trained on."""
+    group, label, held = sounds["group"], sounds["label"], sounds["held"]
+    source, speaker = (np.array([g.split("/")[i] for g in group]) for i in (0, 1))
+    rng = np.random.default_rng(7)
+    synthetic = held & np.isin(source, ("espeak", "flite"))
+
+    def some(mask, count):
+        found = np.flatnonzero(mask)
+        return as_recorded(sounds, np.sort(rng.choice(found, min(count, len(found)), replace=False)))
+
+    sets = {
+        "recorded": some(held & (source == "fsdd") & (speaker != leave_out), 300),
+        "synthetic": some(synthetic & (label < 10), 300),
+        "unknown": some(held & (label == 10), 200),
+        "silence": quiet_clips(clips),
+    }
+    if leave_out:
+        sets["out"] = some((source == "fsdd") & (speaker == leave_out), 1000)
+    return sets
+
+
+def train(args, sounds):
+    torch.manual_seed(args.seed)
+    torch.set_num_threads(args.threads)
+    speaker = np.array([g.split("/")[1] for g in sounds["group"]])
+    clips = Clips(sounds, ~sounds["held"] & (speaker != (args.leave_out or "")), args.seed)
+    twin = Twin(width=args.width, heads={"class": len(LABELS)}, frames=512, dropout=0.3)
+    optimizer = optimiser(twin, args.rate)
+    path, first, seconds = args.out / "latest.pyth", 0, 0.0
+    if path.exists():
+        saved = torch.load(path, weights_only=True)
+        twin.load_state_dict(saved["model_state"])
+        optimizer.load_state_dict(saved["optimizer_state"])
+        first = saved["epoch"]
+        print(f"going on from step {first}")
+    measured = checks(sounds, args.leave_out, clips)
+    log = open(args.out / "log.csv", "a", newline="")  # noqa: SIM115
+    writer = csv.writer(log)
+    if first == 0:
+        writer.writerow(COLUMNS)
+    started, losses, right = time.time(), [], []
+    for step, (x, labels) in enumerate(batches(clips, args.seed, first, args.steps, args.batch), first):
+        wait_while_paused()
+        twin.train()
+        twin.head.window = (x.shape[2] // 32, 4)  # shorter clips, still one position
+        for group in optimizer.param_groups:
+            group["lr"] = rate_at(step, args.steps, args.rate)
+        logits = fast.forward(twin, x, torch.bfloat16)["class"]
+        loss = functional.cross_entropy(logits, labels, label_smoothing=0.05)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(twin.parameters(), 5.0)
+        optimizer.step()
+        losses.append(loss.item())
+        right.append((logits.argmax(1) == labels).float().mean().item())
+        if sys.stderr.isatty() or step % 25 == 24:
+            left = (time.time() - started) / (step + 1 - first) * (args.steps - step - 1)
+            bar = "#" * (20 * (step + 1) // args.steps)
+            print(f"[{bar:20}] {step + 1}/{args.steps} loss {np.mean(losses[-25:]):.3f} "
+                  f"accuracy {np.mean(right[-25:]):.3f} {left / 60:.0f} min left", flush=True)  # fmt: skip
+        if (step + 1) % args.check_every == 0 or step + 1 == args.steps:
+            twin.head.window = (512 // 32, 4)
+            found = {name: accuracy(twin, *clip_set) for name, clip_set in measured.items()}
+            seconds = time.time() - started
+            row = [step + 1, round(seconds), x.shape[2], rate_at(step, args.steps, args.rate), np.mean(losses)]
+            row += [np.mean(right)] + [found.get(name, "") for name in CHECKS]
+            writer.writerow([f"{v:.4g}" if isinstance(v, float) else v for v in row])
+            log.flush()
+            print("  " + "  ".join(f"{n} {100 * v:.1f} %" for n, v in found.items()), flush=True)
+            losses, right = [], []
+            save_checkpoint(args.out / "writing.pyth", twin, epoch=step + 1, optimizer=optimizer, extras=EXTRAS)
+            os.replace(args.out / "writing.pyth", path)
+    return twin
+
+
+def main():
+    args = arguments()
+    args.out.mkdir(parents=True, exist_ok=True)
+    path = args.sounds or args.out / "sounds.npz"
+    if not path.exists():
+        command = [sys.executable, pathlib.Path(__file__).with_name("prepare.py"), "--out", args.out]
+        subprocess.run(command + (["--fsdd", args.fsdd] if args.fsdd else []), check=True)
+    with np.load(path) as archive:
+        sounds = dict(archive)
+    twin = train(args, sounds)
+    save_checkpoint(args.out / "final.pyth", twin, epoch=args.steps, extras=EXTRAS)
+    clf = minirep.read_checkpoint(args.out / "final.pyth").fused()
+    minirep.save(clf, args.out / "model.npz", half=True)
+    print(f"{args.out / 'model.npz'}: {(args.out / 'model.npz').stat().st_size / 2**20:.2f} MiB")
+
+
+if __name__ == "__main__":
+    main()
