@@ -148,7 +148,7 @@ def damaged():
     yield "tree", None
 
 
-@pytest.mark.parametrize("names,net", damaged())
+@pytest.mark.parametrize("names,net", list(damaged()))
 def test_check_names_what_does_not_fit(names, net):
     assert check(SMALL[REP]) is SMALL[REP]
     with pytest.raises(MinirepError, match=names):
