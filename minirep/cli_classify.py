@@ -74,7 +74,7 @@ def run(args) -> int:
     try:
         for name, path in sources:
             try:
-                prediction = clf.classify(sys.stdin.buffer if path == "-" else path, views=args.views)
+                prediction = clf.classify(_standard_input() if path == "-" else path, views=args.views)
             except MinirepError as error:
                 progress.clear()
                 failed.append((name, _reason(error, path)))
@@ -93,6 +93,12 @@ def run(args) -> int:
     elif failed and total > 1:
         complain(f"{len(failed)} of {total} failed")
     return 1 if failed else 0
+
+
+def _standard_input():
+    if sys.stdin is None:  # closed by whoever started us
+        raise MinirepError("found no standard input, expected a WAV")
+    return sys.stdin.buffer
 
 
 def _reason(error: MinirepError, path: str) -> str:

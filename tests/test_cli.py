@@ -198,11 +198,12 @@ def test_sound_on_standard_input(model, clip, capsys, monkeypatch):
     assert [row[1:] for row in rows[:5]] == [row[1:] for row in rows[5:]]
 
 
-def test_bad_sound_on_standard_input():
-    done = run("classify", "--demo", "-")
-    assert done.returncode == 2
-    done = run("classify", "-", "--model", "missing.npz", input=b"")
-    assert done.returncode == 2 and done.stderr.count(b"\n") == 1
+@pytest.mark.parametrize("stdin", [Typed(b""), Typed(b"no sound"), None], ids=["empty", "no sound", "closed"])
+def test_bad_sound_on_standard_input(model, capsys, monkeypatch, stdin):
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert main(["classify", "--model", model, "-"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("minirep: -: ") and err.count("\n") == 1
 
 
 def test_views_and_backend(model, clip, capsys):
@@ -212,7 +213,7 @@ def test_views_and_backend(model, clip, capsys):
 
 @pytest.mark.parametrize(
     "arguments",
-    ["--top 0", "--top -1", "--top x", "--views 0", "--views ²", "--json --csv", "--demo"],
+    ["--top 0", "--top -1", "--top x", "--views 0", "--views ²", "--json --csv", "--demo", "--dem"],
 )
 def test_unusable_arguments(model, clip, capsys, arguments):
     assert main(["classify", "--model", model, clip, *arguments.split()]) == 2
