@@ -101,14 +101,14 @@ def absolute(conv: Conv):
     return np.abs(conv.weight) * scale, (bias + np.abs(conv.bn.mean)) * scale + np.abs(conv.bn.shift), scale
 
 
-def _identity(known: Known) -> Part:
+def identity(known: Known) -> Part:
     largest = np.abs(known.value) + known.own
     sizes = np.concatenate([largest, known.own, known.error])
     return Part(known.value, sizes, 1, 1 + np.max(largest + known.error))
 
 
 @np.errstate(all="ignore")
-def _sum(parts: list[Part], dtype, relu: bool) -> Known:
+def add(parts: list[Part], dtype, relu: bool) -> Known:
     value = sum(part.value for part in parts)
     terms, own, error = np.split(sum(part.sizes for part in parts), 3)
     roundings, reach = sum(part.roundings for part in parts), sum(part.reach for part in parts)
@@ -135,7 +135,7 @@ def stem(known: Known, conv: Conv) -> Known:
     """The stem: its convolution, then the pooling, where the largest error of a neighbourhood bounds its maximum's."""
     kt, kf = conv.weight.shape[:2]
     part = _part(known, [conv], lambda x, w: ops.conv2d(x, w, (2, 2), (kt // 2, kf // 2)))
-    y = _sum([part], known.dtype, conv.relu)
+    y = add([part], known.dtype, conv.relu)
     return Known(*(ops.max_pool(a) for a in (y.value, y.own, y.error)), known.dtype)
 
 
@@ -148,7 +148,7 @@ def depthwise(known: Known, layer: Depthwise) -> Known:
     """Depthwise branches, the identity beside them, and the ReLU of their sum."""
     axis = {"time": 1, "frequency": 2}[layer.axis]
     parts = [_part(known, [branch], lambda x, w: ops.depthwise_conv(x, w, axis)) for branch in layer.branches]
-    return _sum(parts + [_identity(known)] * layer.identity, known.dtype, relu=True)
+    return add(parts + [identity(known)] * layer.identity, known.dtype, relu=True)
 
 
 def mix(known: Known, convs: tuple[Conv, ...], residual: Part) -> Known:
@@ -157,21 +157,21 @@ def mix(known: Known, convs: tuple[Conv, ...], residual: Part) -> Known:
     for conv in convs:
         chain.append(conv)
         if conv.relu and conv is not convs[-1]:
-            known, chain = _sum([_part(known, chain, ops.matmul)], known.dtype, relu=True), []
-    return _sum([_part(known, chain, ops.matmul), residual], known.dtype, relu=True)
+            known, chain = add([_part(known, chain, ops.matmul)], known.dtype, relu=True), []
+    return add([_part(known, chain, ops.matmul), residual], known.dtype, relu=True)
 
 
 def block(known: Known, node: Block) -> Known:
     """One residual block, in whatever form: the bound holds for every form that merging gives it."""
-    reduced = _sum([pointwise(known, node.reduce, node.stride)], known.dtype, node.reduce.relu)
+    reduced = add([pointwise(known, node.reduce, node.stride)], known.dtype, node.reduce.relu)
     ends = []
     for path in node.paths:
         y = reduced
         for layer in path:
             y = depthwise(y, layer)
         ends.append(y)
-    total = ends[0] if len(ends) == 1 else _sum([_identity(y) for y in ends], known.dtype, relu=False)
-    residual = _identity(known) if node.shortcut is None else pointwise(known, node.shortcut, node.stride)
+    total = ends[0] if len(ends) == 1 else add([identity(y) for y in ends], known.dtype, relu=False)
+    residual = identity(known) if node.shortcut is None else pointwise(known, node.shortcut, node.stride)
     return mix(total, node.mix, residual)
 
 
@@ -181,7 +181,7 @@ def logits(known: Known, pool: tuple[int, int], linear: Linear) -> Known:
     conv = Conv(linear.weight, linear.bias)
     part = _part(known, [conv], lambda x, w: ops.matmul(ops.average_pool(x, window), w))
     part = replace(part, roundings=part.roundings + window[0] * window[1], reach=part.reach * window[0] * window[1])
-    return _sum([part], known.dtype, relu=False)
+    return add([part], known.dtype, relu=False)
 
 
 def network_logits(network: Network, log_mels, dtype) -> dict[str, Known]:

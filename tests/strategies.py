@@ -153,3 +153,31 @@ def as_exact(node):
         return dataclasses.replace(bn, eps=eps, variance=np.array([r * r - eps for r in roots], object))
 
     return with_eps(map_arrays(node, naive.exact), change)
+
+
+# --- comparing trees ----------------------------------------------------------------------------------------------
+
+
+def same(a, b) -> bool:
+    """Whether two trees are built alike and hold the same bits."""
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, np.ndarray):
+        return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+    if dataclasses.is_dataclass(a):
+        return all(same(getattr(a, f.name), getattr(b, f.name)) for f in dataclasses.fields(a))
+    if isinstance(a, tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(same(a[key], b[key]) for key in a)
+    return a == b
+
+
+def blocks(net) -> list:
+    """Every block of a network, in the order of the forward pass."""
+    return [block for stage in net.stages for block in stage]
+
+
+def layers(net) -> list:
+    """Every depthwise layer of a network."""
+    return [layer for block in blocks(net) for path in block.paths for layer in path]

@@ -1,0 +1,520 @@
+"""How equal the merged and the unmerged network are, block by block: ``minirep verify``.
+
+Each block is given the same input in every form: as it is stored, after each step of merging, and merged. What they
+yield is compared in float32 and in float64, beside the bound that `minirep.bounds` computes from the weights. A file in
+which the authors' merge has left merged kernels beside the branches is asked, too, whether those are the kernels that
+its branches give. The algebra and the bound are told in docs/why-merged-is-equal.md.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+
+import numpy as np
+
+from . import bounds, checkpoint, classify, ops, reparam, store
+from .audio import open_recording
+from .config import MELS, Recipe
+from .errors import MinirepError, MissingExtra
+from .frontend import log_mel_views
+from .network import Block, Conv, Depthwise, Network, as_type, block_forward, forward, is_fused, map_arrays
+from .report import Progress, say, shown, table
+
+PRECISIONS = ("float32", "float64")
+STEPS = ("fold", "merge", "identity", "collapse")
+VIEWS = 2  # log-mels on which blocks are compared; probabilities are compared on all
+
+
+# --- differences --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The largest difference between two arrays, and how much of what rounding allows has been used up.
+
+    ``relative`` is the largest difference over the largest number; ``ulps`` and ``bound`` are those of the place where
+    the difference is largest; ``used`` is the largest share of its bound that any place takes.
+    """
+
+    absolute: float
+    relative: float
+    ulps: float
+    bound: float
+    used: float
+
+    @property
+    def within(self) -> bool:
+        return self.used <= 1
+
+
+def difference(a: np.ndarray, b: np.ndarray, bound: np.ndarray) -> Difference:
+    """Compare ``b`` with ``a``, place by place. Where a bound is infinite or a number is not finite, nothing is proved.
+
+    >>> difference(np.ones(2, np.float32), np.float32([1, 1 + 2**-22]), np.full(2, 1e-6)).ulps
+    2.0
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        apart = np.abs(a.astype(np.float64) - b)
+        used = np.where(apart > 0, apart / bound, 0.0)
+    used = np.where(np.isfinite(apart) & np.isfinite(bound), used, np.inf)
+    place = np.unravel_index(np.argmax(np.nan_to_num(apart, nan=np.inf)), apart.shape)
+    largest = np.abs(a).max()
+    return Difference(
+        absolute=float(apart[place]),
+        relative=float(apart[place] / largest) if largest else 0.0,
+        ulps=float(apart[place] / np.spacing(np.abs(a[place]))),
+        bound=float(bound[place]),
+        used=float(used.max()),
+    )
+
+
+def worst(differences) -> Difference:
+    """The one that comes closest to its bound, or leaves it."""
+    return max(differences, key=lambda d: d.used)
+
+
+# --- one block ----------------------------------------------------------------------------------------------------
+
+
+def merge_steps(block: Block) -> Iterator[tuple[str, Block]]:
+    """The block after each step of merging, one upon the other; the last is `reparam.fuse_block` of it.
+
+    A step that has nothing to do yields the very nodes it was given.
+    """
+
+    def each_layer(block: Block, change: Callable[[Depthwise], Depthwise]) -> Block:
+        return replace(block, paths=tuple(tuple(change(layer) for layer in path) for path in block.paths))
+
+    def fold(conv):
+        return conv if conv is None or (conv.bn is None and conv.bias is not None) else reparam.fold(conv)
+
+    block = replace(
+        each_layer(block, lambda layer: replace(layer, branches=tuple(fold(branch) for branch in layer.branches))),
+        reduce=fold(block.reduce),
+        mix=tuple(fold(conv) for conv in block.mix),
+        shortcut=fold(block.shortcut),
+    )
+    yield "fold", block
+    block = each_layer(block, lambda layer: reparam.merge_branches(layer) if len(layer.branches) > 1 else layer)
+    yield "merge", block
+    block = each_layer(block, reparam.absorb_identity)
+    yield "identity", block
+    yield "collapse", replace(block, mix=reparam.collapse_linear(block.mix))
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stretch of a block between two sums: ``nodes`` and ``run`` take it from any form of the block."""
+
+    name: str
+    nodes: Callable[[Block], tuple]
+    run: Callable[[Block], np.ndarray]
+    bound: np.ndarray
+
+
+def parts(block: Block, x: np.ndarray) -> Iterator[Part]:
+    """The parts of a block, each with the input that the block itself gives it."""
+
+    def given(values):
+        return bounds.start(values, x.dtype)
+
+    def no_relu(part):
+        return bounds.add([part], x.dtype, relu=False).error
+
+    stride = block.stride
+    yield Part(
+        "reduce",
+        lambda b: (b.reduce,),
+        lambda b: ops.pointwise(x, b.reduce, stride),
+        no_relu(bounds.pointwise(given(x), block.reduce, stride)),
+    )
+    total = None
+    for i, path in enumerate(block.paths):
+        y = ops.pointwise(x, block.reduce, stride)
+        for j, layer in enumerate(path):
+            yield Part(
+                f"paths.{i}.{j} along {layer.axis}",
+                lambda b, i=i, j=j: (b.paths[i][j], *b.paths[i][j].branches),
+                lambda b, i=i, j=j, y=y: ops.depthwise(y, b.paths[i][j]),
+                bounds.depthwise(given(y), layer).error,
+            )
+            y = ops.depthwise(y, layer)
+        total = y if total is None else total + y
+    residual = x
+    if block.shortcut is not None:
+        residual = ops.pointwise(x, block.shortcut, stride)
+        bound = no_relu(bounds.pointwise(given(x), block.shortcut, stride))
+        yield Part("shortcut", lambda b: (b.shortcut,), lambda b: ops.pointwise(x, b.shortcut, stride), bound)
+    yield Part(
+        "mix",
+        lambda b: b.mix,
+        lambda b: ops.mix(total, b.mix, residual),
+        bounds.mix(given(total), block.mix, bounds.identity(given(residual))).error,
+    )
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step of merging does to one part of a block, which is given the same input before and after."""
+
+    part: str
+    step: str
+    difference: Difference
+
+
+@dataclass(frozen=True)
+class Row:
+    """One block, or the stem or a head, in one precision.
+
+    ``fused``: merged against as stored, None where nothing was merged; ``rounding``: merged against the function itself,
+    which is known from float64; ``steps``: each step of merging, alone.
+    """
+
+    name: str
+    fused: Difference | None
+    rounding: Difference
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def within(self) -> bool:
+        return all(d.within for d in (self.fused, self.rounding, *(s.difference for s in self.steps)) if d is not None)
+
+
+def check_steps(block: Block, x: np.ndarray) -> tuple[Step, ...]:
+    """Every step of merging on every part of a block that it changes."""
+    found = []
+    for part in parts(block, x):
+        nodes, y = part.nodes(block), part.run(block)
+        for name, form in merge_steps(block):
+            if all(a is b for a, b in zip(nodes, part.nodes(form))) and len(nodes) == len(part.nodes(form)):
+                continue
+            changed = part.run(form)
+            found.append(Step(part.name, name, difference(y, changed, 2 * part.bound)))
+            nodes, y = part.nodes(form), changed
+    return tuple(found)
+
+
+def check_row(name: str, known: bounds.Known, stored: np.ndarray, fused: list[np.ndarray] | None, steps=()) -> Row:
+    """``stored``: what the stored form yields; ``fused``: what the merged one yields, on each backend."""
+    rounded = [stored] if fused is None else fused
+    return Row(
+        name,
+        None if fused is None else worst(difference(stored, y, 2 * known.error) for y in fused),
+        worst(difference(y, known.value, known.own + known.error) for y in rounded),
+        steps,
+    )
+
+
+# --- a whole network ----------------------------------------------------------------------------------------------
+
+
+def check_network(network: Network, log_mels: np.ndarray, done=lambda: None) -> list[Row]:
+    """Stem, blocks and heads in the network's precision; each gets the input that the stored form computes for it."""
+    merged = is_fused(network)
+    fused = reparam.fuse(network)
+    prepared = [(module, module.prepare(fused)) for module in backends(network.dtype)]
+    x = log_mels[..., None].astype(network.dtype)
+    known = bounds.stem(bounds.start(x, network.dtype), network.stem)
+    y = ops.stem(x, network.stem)
+    rows = [check_row("stem", known, y, None if merged else [m.stem(x, p.stem) for m, p in prepared])]
+    done()
+    for i, blocks in enumerate(network.stages):
+        for j, block in enumerate(blocks):
+            x = y
+            known = bounds.block(bounds.start(x, network.dtype), block)
+            y = block_forward(block, x)
+            others = None if merged else [block_forward(p.stages[i][j], x, m) for m, p in prepared]
+            steps = () if merged else check_steps(block, x)
+            rows.append(check_row(f"stages.{i}.{j}", known, y, others, steps))
+            done()
+    for head, linear in network.heads.items():
+        known = bounds.logits(bounds.start(y, network.dtype), network.pool, linear)
+        rows.append(check_row(f"heads.{head}", known, ops.logits(y, network.pool, linear), None))
+    return rows
+
+
+def backends(dtype) -> list:
+    """The modules with operations that work here; the compiled one computes in float32."""
+    found = [ops]
+    if dtype == np.float32:
+        module = classify._backend("auto")[1]
+        found += [module] if module is not ops else []
+    return found
+
+
+@dataclass(frozen=True)
+class Probabilities:
+    """What merging does to the outcome: ``agree`` of ``clips`` keep the class they give most to, in every head."""
+
+    absolute: float
+    clips: int
+    agree: int
+
+
+def check_probabilities(network: Network, log_mels: np.ndarray) -> Probabilities:
+    fused, absolute, agree = reparam.fuse(network), 0.0, np.ones(len(log_mels), bool)
+    for i, x in enumerate(log_mels):  # one by one: bounds the memory
+        before, after = (forward(net, x) for net in (network, fused))
+        for head in before:
+            absolute = max(absolute, float(np.abs(before[head] - after[head]).max()))
+            agree[i] &= before[head].argmax() == after[head].argmax()
+    return Probabilities(absolute, len(log_mels), int(agree.sum()))
+
+
+def check_stored(network: Network, stored: dict[str, Conv]) -> dict[str, Difference]:
+    """Merged kernels that stand in a file, {path of the layer: Conv}, against those that its branches give."""
+    found = {}
+    for path, conv in stored.items():
+        _, stage, block, _, i, j = path.split(".")
+        layer = network.stages[int(stage)][int(block)].paths[int(i)][int(j)]
+        layer = map_arrays(layer, lambda a: a.astype(np.float64))
+        merged = reparam.merge_branches(layer).branches[0]
+        allowed = [
+            rounded + own
+            for rounded, own in zip(
+                bounds.merged_branches(layer, conv.weight.dtype), bounds.merged_branches(layer, np.float64)
+            )
+        ]
+        if conv.weight.shape != merged.weight.shape:
+            raise MinirepError(f"{path}: found a merged kernel {conv.weight.shape}, expected {merged.weight.shape}")
+        found[path] = worst(
+            difference(theirs, ours, bound)
+            for theirs, ours, bound in zip((conv.weight, conv.bias), (merged.weight, merged.bias), allowed)
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that `verify` found; ``within`` decides the exit status."""
+
+    merged: bool  # as stored: then there is nothing left to compare, and ``rounding`` is all that is checked
+    rows: dict[str, list[Row]]  # by precision
+    probabilities: dict[str, Probabilities]
+    stored: dict[str, Difference] = field(default_factory=dict)
+
+    @property
+    def outside(self) -> list[str]:
+        """The names of what is not within its bound."""
+        rows = [f"{row.name} in {precision}" for precision, rows in self.rows.items() for row in rows if not row.within]
+        return rows + [f"the merged kernel stored for {path}" for path, d in self.stored.items() if not d.within]
+
+    @property
+    def within(self) -> bool:
+        return not self.outside
+
+
+def verify(network: Network, log_mels: np.ndarray, stored: dict[str, Conv] | None = None, done=lambda: None) -> Report:
+    """Compare a network with its merged form on log-mels (N, frames, 128).
+
+    ``stored``: merged kernels from the same file, see `minirep.checkpoint.stored_merged`. ``done`` is called after each
+    block in each precision.
+    """
+    rows, probabilities = {}, {}
+    with np.errstate(all="ignore"):  # what overflows is reported as not within its bound
+        for precision in PRECISIONS:
+            typed = as_type(network, precision)
+            rows[precision] = check_network(typed, log_mels[:VIEWS], done)
+            probabilities[precision] = check_probabilities(typed, log_mels)
+    return Report(is_fused(network), rows, probabilities, check_stored(network, stored or {}))
+
+
+# --- the command --------------------------------------------------------------------------------------------------
+
+
+def add_arguments(parser) -> None:
+    parser.description = (
+        "Prove on a file of your own that merging leaves the function as it is: every block is run before and after "
+        "each step of merging, in float32 and float64, and has to stay within the bound that its weights set to "
+        "rounding errors. Exit status 0: it does; 1: it does not, and what does not is named; 2: no usable file."
+    )
+    parser.add_argument("model", nargs="?", metavar="FILE",
+                        help="model.npz or checkpoint.pyth (default: the shipped digits model)")  # fmt: skip
+    parser.add_argument("--clips", nargs="+", metavar="FILE", help="sound files to try (default: synthetic sounds)")
+    parser.add_argument("--steps", action="store_true", help="a line for each step of merging in each part of a block")
+    parser.add_argument("--json", action="store_true", help="print a JSON object with everything")
+    parser.add_argument("--plot", metavar="PNG", help="draw errors, bounds and one kernel before and after")
+
+
+def run(args) -> int:
+    path = str(store.default_model()) if args.model is None else args.model
+    figure = _pyplot() if args.plot else None  # a missing extra is told before the work
+    if str(path).endswith(".npz") or store.is_model(path):
+        network, recipe, _, _ = store.read_model(path)
+        stored = {}
+    else:
+        clf = checkpoint.read_checkpoint(path)
+        network, recipe = clf.network, clf.recipe
+        stored = checkpoint.stored_merged(path) if not is_fused(network) else {}
+    log_mels = clip_log_mels(args.clips, recipe) if args.clips else synthetic(network, recipe)
+    progress = Progress(len(PRECISIONS) * (1 + sum(map(len, network.stages))))
+    report = verify(network, log_mels, stored, progress.step)
+    progress.clear()
+    if args.json:
+        say(json.dumps(as_json(path, report), indent=1))
+    else:
+        for line in lines(path, network, report, args):
+            say(line)
+    if figure:
+        plot(figure, network, report, args.plot)
+    return 0 if report.within else 1
+
+
+def clip_log_mels(paths, recipe: Recipe | None) -> np.ndarray:
+    """The views of sound files, (N, frames, 128)."""
+    if recipe is None:
+        raise MinirepError("--clips: the file holds a network without a recipe; expected one that says how to listen")
+    return np.concatenate([log_mel_views(open_recording(path), None, recipe) for path in paths])
+
+
+def synthetic(network: Network, recipe: Recipe | None) -> np.ndarray:
+    """Three made-up sounds as log-mels: noise, a gliding tone with overtones, and clicks over silence."""
+    rng = np.random.default_rng(0)
+    if recipe is None:  # nothing says what the network listens to: random pictures of the size its head is made for
+        return rng.normal(-5.0, 3.0, (3, network.pool[0] * 32, MELS)).astype(np.float32)
+    t = np.arange(recipe.clip) / recipe.rate
+    tone = sum(np.sin(2 * np.pi * n * (200 * t + 300 * t * t / t[-1])) / n for n in range(1, 9))
+    clicks = np.where(np.arange(recipe.clip) % (recipe.rate // 4) < 20, 0.5, 0.0)
+    sounds = [rng.normal(0, 0.1, recipe.clip), 0.2 * tone, clicks]
+    return np.concatenate([log_mel_views(sound, recipe.rate, recipe, views=1) for sound in sounds])
+
+
+def as_json(path, report: Report) -> dict:
+    def numbers(node):
+        """Differences as dictionaries; JSON knows no infinity, so that is null."""
+        if isinstance(node, dict):
+            return {key: numbers(value) for key, value in node.items()}
+        if isinstance(node, (list, tuple)):
+            return [numbers(value) for value in node]
+        return None if isinstance(node, float) and not np.isfinite(node) else node
+
+    content = {"file": str(path), "within": report.within, "outside": report.outside} | asdict(report)
+    for precision, rows in report.rows.items():
+        for row, values in zip(rows, content["rows"][precision]):
+            values["within"] = row.within
+    return numbers(content)
+
+
+def lines(path, network: Network, report: Report, args) -> Iterator[str]:
+    """The report for people."""
+    blocks = sum(map(len, network.stages))
+    clips = f"{len(args.clips)} clips" if args.clips else "synthetic clips"
+    yield f"{shown(path)}: {blocks} blocks, {'already merged' if report.merged else 'not merged'}; {clips}"
+    if report.merged:
+        yield "There are no branches left to compare with. What can be checked: float32 stays as close to the function"
+        yield "as rounding allows; the function itself is known from float64."
+    for precision, rows in report.rows.items():
+        yield ""
+        yield f"{precision}: {'computed against exact' if report.merged else 'merged against unmerged'}"
+        yield from (f"  {line}" for line in table(_table(rows, report.merged), left=1))
+        if args.steps and not report.merged:
+            steps = [[row.name, s.part, s.step, *_cells(s.difference)] for row in rows for s in row.steps]
+            yield from (f"  {line}" for line in table([["block", "part", "step", *_HEAD], *steps], left=3))
+    if not report.merged:
+        yield ""
+        for precision, p in report.probabilities.items():
+            yield (
+                f"{precision}: probabilities differ by {p.absolute:.1e} at most; "
+                f"the top class is the same for {p.agree} of {p.clips} views"
+            )
+    if report.stored:
+        yield ""
+        yield f"The file holds {len(report.stored)} merged kernels beside the branches. From those that its branches"
+        yield f"give they differ by at most {_percent(worst(report.stored.values()).used)} of what rounding allows."
+    yield ""
+    for name in report.outside:
+        yield f"NOT WITHIN ITS BOUND: {name}"
+    if report.within:
+        yield "Every block is within its bound."
+
+
+_HEAD = ["largest", "relative", "ulps", "bound", "used"]
+
+
+def _percent(share: float) -> str:
+    """Two digits: shares from 0.01 % to thousands of times the bound."""
+    return f"{100 * share:.2g} %" if share < 1 else f"{share:.2g} x"
+
+
+def _cells(d: Difference) -> list[str]:
+    return [f"{d.absolute:.1e}", f"{d.relative:.1e}", f"{d.ulps:.3g}", f"{d.bound:.1e}", _percent(d.used)]
+
+
+def _table(rows: list[Row], merged: bool) -> list[list[str]]:
+    """A line for each block; the steps as shares of their bounds, where a block has them."""
+    if merged:
+        return [["block", *_HEAD]] + [[row.name, *_cells(row.rounding)] for row in rows]
+    found = [name for name in STEPS if any(s.step == name for row in rows for s in row.steps)]
+    lines = [["block", *_HEAD, *found]]
+    for row in (row for row in rows if row.fused is not None):
+        steps = {name: [s.difference for s in row.steps if s.step == name] for name in found}
+        cells = [_percent(worst(ds).used) if ds else "" for ds in steps.values()]
+        lines.append([row.name, *_cells(row.fused), *cells])
+    return lines
+
+
+# --- for the eye --------------------------------------------------------------------------------------------------
+
+
+def _pyplot():
+    try:
+        import matplotlib
+
+        matplotlib.use("agg")
+        from matplotlib import pyplot
+    except ImportError:
+        raise MissingExtra("matplotlib", "plot", "--plot") from None
+    return pyplot
+
+
+def plot(pyplot, network: Network, report: Report, path) -> None:
+    """Errors beside their bounds, block by block; and one kernel: its branches, and what they merge to."""
+    layers = [layer for blocks in network.stages for block in blocks for p in block.paths for layer in p]
+    layer = max(layers, key=lambda layer: (len(layer.branches), len(layer.branches[0].weight)))
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(13, 5.2), layout="constrained", width_ratios=(3, 2))
+    _plot_errors(left, report)
+    _plot_kernel(right, layer)
+    try:
+        figure.savefig(path, dpi=120, format=None if "." in str(path) else "png")
+    except (OSError, ValueError) as error:  # no such folder; no such format
+        raise MinirepError(f"{path}: cannot be written: {error}") from None
+    finally:
+        pyplot.close(figure)
+
+
+def _plot_errors(axes, report: Report) -> None:
+    for (precision, rows), color in zip(report.rows.items(), ("#b3541e", "#1f5f8b")):
+        found = [(row.name, row.rounding if report.merged else row.fused) for row in rows]
+        names, differences = zip(*[(name, d) for name, d in found if d is not None])
+        axes.plot(names, [d.bound for d in differences], "_", color=color, ms=11, mew=2, label=f"{precision}: bound")
+        # No difference at all has no place on a logarithmic axis: such a block shows its bound alone.
+        errors = [d.absolute or np.nan for d in differences]
+        axes.plot(names, errors, "o", color=color, ms=5, label=f"{precision}: largest difference")
+    axes.set_yscale("log")
+    axes.set_title(
+        "Computed against exact" if report.merged else "Merged against unmerged, the same input given to both"
+    )
+    axes.set_ylabel("absolute difference")
+    axes.tick_params("x", rotation=90)
+    axes.grid(axis="y", alpha=0.3)
+    axes.figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=4, frameon=False)
+
+
+def _plot_kernel(axes, layer: Depthwise) -> None:
+    """The first channel of a layer: each branch with its batch norm folded, and their sum."""
+    merged = reparam.fuse_layer(layer).branches[0].weight[:, 0]
+    half = len(merged) // 2
+    taps = np.arange(len(merged)) - half
+    axes.bar(taps, merged, color="0.82", width=0.9, label="merged")
+    if len(layer.branches) == 1 and layer.branches[0].bn is not None:
+        axes.plot(taps, layer.branches[0].weight[:, 0], ".-", lw=1, label="before its batch norm")
+    elif len(layer.branches) > 1:
+        for kernel in (reparam.fold(branch).weight[:, 0] for branch in layer.branches):
+            at = taps[: len(kernel)] + half - len(kernel) // 2
+            axes.plot(at, kernel, ".-", lw=1, label=f"branch of {len(kernel)}")
+    if layer.identity:
+        axes.plot([0], [1], "k+", ms=10, mew=2, label="identity")
+    axes.set_title(f"One kernel along {layer.axis}, first channel")
+    axes.set_xlabel("tap, from the centre")
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend()
