@@ -56,17 +56,8 @@ def run(args) -> int:
         raise MinirepError("classify: expected either files and folders or --demo")
     clf = store.load(args.model, args.backend)
     sources, failed = demo_clips() if args.demo else find_sounds(args.files)
-    names, total = [name for name, _ in sources], len(sources) + len(failed)
-    top = args.top or TOP
-    if args.json:
-        report = JsonReport(top)
-    elif args.csv:
-        report = CsvReport(top)
-    elif len(names) > 1 and args.top is None:
-        report = LineReport(names, clf)
-    else:
-        report = TableReport(top)
-
+    total = len(sources) + len(failed)
+    report = _report(args, [name for name, _ in sources], clf)
     for name, reason in failed:
         complain(f"{shown(name)}: {reason}")
         report.fail(name, reason)
@@ -93,6 +84,17 @@ def run(args) -> int:
     elif failed and total > 1:
         complain(f"{len(failed)} of {total} failed")
     return 1 if failed else 0
+
+
+def _report(args, names: list[str], clf: Classifier):
+    """The form of report that the arguments ask for."""
+    if args.json:
+        return JsonReport(args.top or TOP)
+    if args.csv:
+        return CsvReport(args.top or TOP)
+    if len(names) > 1 and args.top is None:
+        return LineReport(names, clf)
+    return TableReport(args.top or TOP)
 
 
 def _standard_input():
