@@ -10,6 +10,7 @@ window, and for ratios of large numbers the polynomials of Farrow, "A continuous
 1988.
 """
 
+import contextlib
 import math
 import os
 import shutil
@@ -115,7 +116,7 @@ def open_recording(source) -> Recording:
     name = _name(source)
     try:
         file = _open(source)
-    except (OSError, ValueError, TypeError) as error:  # ValueError: a NUL in the path; TypeError: a stream of text
+    except (OSError, EOFError, ValueError, TypeError) as error:  # ValueError: a NUL in a path; TypeError: text
         reason = getattr(error, "strerror", None) or error
         raise MinirepError(f"{name}: cannot be read ({reason}); expected a sound file or a binary stream") from error
     try:
@@ -133,7 +134,7 @@ def _name(source) -> str:
     try:
         name = os.fsdecode(name)
     except TypeError:
-        name = "stream" if hasattr(source, "read") else repr(source)
+        name = "stream" if hasattr(source, "read") else type(source).__name__
     return name if name.isprintable() else ascii(name)
 
 
@@ -307,6 +308,9 @@ def _decode(raw: bytes, tag: int, width: int) -> np.ndarray:
 
 # --- Other formats ---------------------------------------------------------------------------------------------------
 
+ENDLESS = 1 << 48  # a length beyond is libsndfile's way to say that a header does not tell
+KEPT = 1 << 20  # samples of a sound that is decoded from its beginning on: 24 s at 44.1 kHz, 4 MiB
+
 
 def _soundfile(file: BinaryIO, name: str) -> Recording:
     try:
@@ -315,35 +319,98 @@ def _soundfile(file: BinaryIO, name: str) -> Recording:
         raise MissingExtra("soundfile", "audio", f"{name}: not a WAV file of integers or floats: reading it") from error
     except OSError as error:  # the package is there, the C library under it is not
         raise MinirepError(f"{name}: soundfile cannot load libsndfile, which has to be installed ({error})") from error
-    failures = (RuntimeError, OSError, ValueError, TypeError)
-
-    def reason(error):
-        return getattr(error, "error_string", error)
-
-    file.seek(0)
-    try:
-        sound = soundfile.SoundFile(file)
-    except failures as error:
-        raise MinirepError(f"{name}: found no sound ({reason(error)}); expected WAV, FLAC, OGG, MP3 ...") from error
-    if sound.frames < 1:
+    path = getattr(file, "name", None)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_failures(name, "found no sound", "; expected WAV, FLAC, OGG, MP3 or the like"))
+        if not isinstance(path, (str, bytes)):  # a stream's copy has no name, and libsndfile knows MP3s by path alone
+            named = stack.enter_context(tempfile.NamedTemporaryFile())
+            file.seek(0)
+            shutil.copyfileobj(file, named)
+            named.flush()
+            path = named.name
+        sound = soundfile.SoundFile(path)
+    rate = _whole_rate(sound.samplerate, name)
+    if sound.format == "RAW":  # libsndfile took the name's ending for its word
+        raise MinirepError(f"{name}: found no header that tells what its samples are; expected WAV, FLAC, OGG, MP3 ...")
+    if not sound.seekable():  # a few old telephone codings
+        raise MinirepError(f"{name}: found {sound.subtype_info}, which is read in one go only; convert it to WAV")
+    sound.seekable = lambda: False  # or soundfile itself seeks after each read to where it is: in an MP3 that does harm
+    inexact = sound.subtype.startswith(("VORBIS", "OPUS", "MPEG")) or sound.frames > ENDLESS
+    decoder = (_Forwards if inexact else _Seeking)(sound, name)
+    if decoder.length < 1:
         raise MinirepError(f"{name}: found no samples, expected at least one")
-    if not sound.seekable() or sound.frames > 1 << 48:  # a few old telephone codings; a stream that was never finished
-        raise MinirepError(f"{name}: found {sound.subtype_info} without a length or a way to seek; convert it to WAV")
+    return Recording(name, rate, decoder.length, decoder.fetch, decoder.block)
 
-    def fetch(start, stop):
-        try:
-            if sound.tell() != start:
-                sound.seek(start)
-            samples = sound.read(stop - start, "float64", always_2d=True)  # (n, channels)
-        except failures as error:
-            raise MinirepError(f"{name}: damaged ({reason(error)})") from error
-        if len(samples) < stop - start:
+
+@contextlib.contextmanager
+def _failures(name: str, found: str, expected: str = ""):
+    """Turn what soundfile raises into a MinirepError."""
+    try:
+        yield
+    except (RuntimeError, OSError, ValueError, TypeError) as error:
+        raise MinirepError(f"{name}: {found} ({getattr(error, 'error_string', error)}){expected}") from error
+
+
+class _Seeking:
+    """Decodes a stretch of a sound by going there."""
+
+    def __init__(self, sound, name: str):
+        self.sound, self.name, self.length = sound, name, sound.frames
+        self.block = max(1, BLOCK // sound.channels)
+        self.position = 0  # of the next sample to be decoded
+
+    def fetch(self, start: int, stop: int) -> np.ndarray:
+        """The samples [start, stop), mono: (stop - start,)."""
+        self.go_to(start)
+        return self.decode(stop - start)
+
+    def go_to(self, position: int):
+        with _failures(self.name, "damaged"):
+            self.sound.seek(position)
+        self.position = position
+
+    def decode(self, count: int, may_end: bool = False) -> np.ndarray:
+        """The next ``count`` samples, mono: (count,), or fewer if they ``may_end`` here."""
+        with _failures(self.name, "damaged"):
+            samples = self.sound.read(count, "float64", always_2d=True)  # (n, channels)
+        self.position += len(samples)
+        if len(samples) < count and not may_end:
             raise MinirepError(
-                f"{name}: truncated: found {start + len(samples)} of the {sound.frames} samples its header promises"
+                f"{self.name}: truncated: found {self.position} of the {self.sound.frames} samples its header promises"
             )
         return samples.mean(axis=1)
 
-    return Recording(name, _whole_rate(sound.samplerate, name), sound.frames, fetch, max(1, BLOCK // sound.channels))
+
+class _Forwards(_Seeking):
+    """Decodes from the beginning on, whatever the stretch, and keeps the last samples for a reader that steps back.
+
+    This is for Vorbis, Opus and MP3: libsndfile's seeks in them do not always lead to the same samples, and its lengths
+    are estimates, so that everything is decoded once just to count it.
+    """
+
+    def __init__(self, sound, name: str):
+        super().__init__(sound, name)
+        self.last = np.zeros(0, np.float32)  # the samples before position
+        while self.advance(self.block, may_end=True):
+            pass
+        self.length = self.position
+        if self.length < 0.98 * sound.frames < ENDLESS:
+            self.decode(1)  # says that it is truncated
+
+    def fetch(self, start: int, stop: int) -> np.ndarray:
+        if start < self.position - len(self.last):
+            self.go_to(0)
+            self.last = self.last[:0]
+        while self.position < stop:
+            self.advance(min(stop - self.position, self.block))
+        kept = self.position - len(self.last)  # where the last samples start
+        return self.last[start - kept : stop - kept]
+
+    def advance(self, count: int, may_end: bool = False) -> int:
+        """Decode the next samples; their number."""
+        new = self.decode(count, may_end)
+        self.last = np.concatenate([self.last, new.astype(np.float32)])[-KEPT:]
+        return len(new)
 
 
 # --- Resampling ------------------------------------------------------------------------------------------------------
@@ -357,7 +424,8 @@ PASS = 0.9  # of the smaller Nyquist frequency (half a rate): flat up to here, n
 # Kaiser's formulas for his window: its shape, and half its length in samples of the slower rate.
 BETA = 0.1102 * (STOP_DB - 8.7)
 HALF_LENGTH = (STOP_DB - 7.95) / (2.285 * math.pi * (1 - PASS)) / 2
-SIZE = 1 << 14  # outputs computed at a time, about
+SIZE = 1 << 14  # outputs computed at a time, at the most
+MOST = 1 << 20  # numbers in one matrix
 ORDER = 12  # coefficients of Farrow's polynomials: their error is below 1e-8 of the largest sample
 
 
@@ -390,8 +458,13 @@ def resample(recording: Recording, rate: int) -> Recording:
         return recording
     common = math.gcd(rate, recording.rate)
     up, down = rate // common, recording.rate // common
-    few_phases = up * (down + 2 * reach(up, down)) <= 1 << 20
-    size, compute = _polyphase(recording, up, down) if few_phases else _farrow(recording, up, down)
+    periods = -(
+        -64 // up
+    )  # how often the pattern is repeated to make 64 outputs at least: fewer are not worth a product
+    if periods * up * (periods * down + 2 * reach(up, down)) <= MOST:
+        size, compute = _polyphase(recording, up, down, periods)
+    else:
+        size, compute = _farrow(recording, up, down)
 
     def fetch(start, stop):
         first = start - start % size
@@ -409,23 +482,23 @@ def _stretch(recording: Recording, start: int, stop: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=4)
-def _pulses(up: int, down: int) -> tuple[np.ndarray, int]:
-    """The matrix (inputs, outputs) that makes a row of outputs from the inputs around it, and the inputs between rows.
+def _pulses(up: int, down: int, periods: int) -> np.ndarray:
+    """The matrix (inputs, outputs) that makes a row of outputs from the inputs around it.
 
-    After ``up`` outputs, which are ``down`` inputs, everything repeats; at least 64 outputs make a product worth while.
+    After ``up`` outputs, which are ``down`` inputs, everything repeats: this is one period's pulses, or several's.
     """
-    periods = -(-64 // up)
     half = reach(up, down)
     inputs = np.arange(-half, periods * down + half)
     outputs = np.arange(periods * up) * (down / up)  # their times in input samples
-    return low_pass(inputs[:, None] - outputs, up, down), periods * down
+    return low_pass(inputs[:, None] - outputs, up, down)
 
 
-def _polyphase(recording: Recording, up: int, down: int):
+def _polyphase(recording: Recording, up: int, down: int, periods: int):
     """Outputs in a block and the function that computes the block from its first one on, where the pulses repeat."""
-    matrix, step = _pulses(up, down)
+    matrix = _pulses(up, down, periods)
     width, outputs = matrix.shape
-    rows = max(1, SIZE // outputs)
+    step = periods * down  # inputs from one row to the next
+    rows = max(1, min(SIZE // outputs, MOST // width))
 
     def compute(first):
         start = first // up * down - reach(up, down)
@@ -452,7 +525,7 @@ def _farrow(recording: Recording, up: int, down: int):
     """The same for such rates as 44101 to 16000, where the pattern repeats too late: 16000 pulses of 280 samples."""
     filters = _farrow_filters(up, down)
     half = reach(up, down)
-    size = max(1, min(SIZE, (1 << 20) // len(filters)))
+    size = max(1, min(SIZE, MOST // len(filters)))
 
     def compute(first):
         start, phase = divmod(first * down, up)  # the first output lies phase / up after the input at start
