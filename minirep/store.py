@@ -207,19 +207,23 @@ def default_model() -> Path:
     return Path(str(resources.files("minirep").joinpath("data/digits.npz")))
 
 
+def read(path) -> tuple[Network, Recipe | None, dict, dict]:
+    """(network, recipe, labels, provenance) from either kind of file, as they are stored: merged or not."""
+    if Path(path).suffix == ".npz" or is_model(path):
+        return read_model(path)
+    clf = read_checkpoint(path)
+    return clf.network, clf.recipe, clf.labels, clf.provenance
+
+
 def load(path=None, backend: str = "auto", fused: bool = True) -> Classifier:
     """A classifier from `model.npz` or the authors' `checkpoint.pyth`; without a path, the shipped digits model.
 
     ``fused`` merges what is not merged yet; with False the network stays as it is stored.
     """
-    path = default_model() if path is None else Path(path)
-    if path.suffix == ".npz" or is_model(path):
-        network, recipe, labels, provenance = read_model(path)
-        if recipe is None:
-            raise MinirepError(f"{path}: holds a network without a recipe; expected a saved classifier")
-    else:
-        clf = read_checkpoint(path)
-        network, recipe, labels, provenance = clf.network, clf.recipe, clf.labels, clf.provenance
+    path = default_model() if path is None else path
+    network, recipe, labels, provenance = read(path)
+    if recipe is None:
+        raise MinirepError(f"{path}: holds a network without a recipe; expected a saved classifier")
     return Classifier(reparam.fuse(network) if fused else network, recipe, labels, provenance, backend)
 
 

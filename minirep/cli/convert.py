@@ -4,12 +4,10 @@ import argparse
 import os
 from pathlib import Path
 
-from . import network as tree
-from . import reparam, store
-from .checkpoint import read_checkpoint
-from .config import Recipe
-from .errors import MinirepError
-from .report import say, shown
+from .. import network as tree
+from .. import reparam, store
+from ..errors import MinirepError
+from ..report import say, shown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,18 +30,10 @@ def add_output(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args) -> int:
-    network, recipe, labels, provenance = read(args.source)
+    network, recipe, labels, provenance = store.read(args.source)
     labels = labels | read_labels(args.labels, classes(network))
     write(args, network if args.keep_branches else reparam.fuse(network), recipe, labels, provenance)
     return 0
-
-
-def read(path) -> tuple[tree.Network, Recipe | None, dict, dict]:
-    """(network, recipe, labels, provenance) of either kind of file, merged or not as it is stored."""
-    if Path(path).suffix == ".npz" or store.is_model(path):
-        return store.read_model(path)
-    clf = read_checkpoint(path)
-    return clf.network, clf.recipe, clf.labels, clf.provenance
 
 
 def write(args, network: tree.Network, recipe, labels: dict, provenance: dict) -> None:

@@ -2,8 +2,8 @@
 
 import argparse
 
-from . import reparam
-from .cli_convert import add_output, read, write
+from .. import reparam, store
+from .convert import add_output, write
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,6 +12,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args) -> int:
-    network, recipe, labels, provenance = read(args.source)
+    network, recipe, labels, provenance = store.read(args.source)
     write(args, reparam.fuse(network), recipe, labels, provenance)
     return 0

@@ -9,10 +9,10 @@ import sys
 from importlib import resources
 from pathlib import Path
 
-from . import store
-from .classify import Classifier, Prediction
-from .errors import MinirepError
-from .report import BLOCKS, Progress, bar, can_show, cells, columns, complain, pad, percent, say, shorten, shown
+from .. import store
+from ..classify import Classifier, Prediction
+from ..errors import MinirepError
+from ..report import BLOCKS, Progress, bar, can_show, cells, columns, complain, pad, percent, say, shorten, shown
 
 # What is taken for sound in a folder. A file that is named itself is read whatever it is called.
 EXTENSIONS = (

@@ -9,15 +9,16 @@ import importlib.util
 import os
 import sys
 
-from . import __version__
-from .errors import MinirepError
-from .report import complain
+from .. import __version__
+from ..errors import MinirepError
+from ..report import complain
 
+PACKAGE = __package__.partition(".")[0]
 COMMANDS = {  # name: (module, what it does)
-    "classify": ("cli_classify", "name what is heard in sound files"),
-    "convert": ("cli_convert", "turn a published checkpoint into model.npz, merged"),
-    "fuse": ("cli_fuse", "merge the branches and batch norms of a model"),
-    "info": ("cli_info", "show what a model is and what each part of it costs"),
+    "classify": ("cli.classify", "name what is heard in sound files"),
+    "convert": ("cli.convert", "turn a published checkpoint into model.npz, merged"),
+    "fuse": ("cli.fuse", "merge the branches and batch norms of a model"),
+    "info": ("cli.info", "show what a model is and what each part of it costs"),
     "verify": ("verify", "prove that a merged model computes the same function"),
     "bench": ("bench", "measure how fast a model runs on this computer"),
 }
@@ -62,11 +63,11 @@ def _parser(argv: list[str]) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"minirep {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, (module, purpose) in COMMANDS.items():
-        if importlib.util.find_spec(f"{__package__}.{module}") is None:
+        if importlib.util.find_spec(f"{PACKAGE}.{module}") is None:
             continue  # still to be written
         command = commands.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
         if name in argv[:1]:
-            implementation = importlib.import_module(f".{module}", __package__)
+            implementation = importlib.import_module(f"{PACKAGE}.{module}")
             implementation.add_arguments(command)
             command.set_defaults(run=implementation.run)
     return parser

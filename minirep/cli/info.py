@@ -8,13 +8,13 @@ from dataclasses import asdict
 
 import numpy as np
 
-from . import network as tree
-from . import reparam, store
-from .cli_convert import classes, read
-from .config import INCEPTION, MELS, RECIPES, REP, Architecture, Recipe, published_labels
-from .count import Cost, costs, total
-from .errors import MinirepError
-from .report import pad, say, shorten, shown, table
+from .. import network as tree
+from .. import reparam, store
+from ..config import INCEPTION, MELS, RECIPES, REP, Architecture, Recipe, published_labels
+from ..count import Cost, costs, total
+from ..errors import MinirepError
+from ..report import pad, say, shorten, shown, table
+from .convert import classes
 
 KINDS = {"rep": REP, "inception": INCEPTION}
 FIELD = 64  # columns for a value: a SHA-256 in hexadecimal, and lines of 80
@@ -49,7 +49,7 @@ def run(args) -> int:
 def of_file(path: str | None) -> dict:
     """What there is to say of a model file."""
     path = str(store.default_model()) if path is None else path
-    network, recipe, labels, provenance = read(path)
+    network, recipe, labels, provenance = store.read(path)
     file = {
         "file": path,
         "format": "minirep model" if store.is_model(path) else "PyTorch checkpoint",
