@@ -16,6 +16,7 @@ Results that underflow are off by an absolute amount rather than a factor; that 
 small numbers to zero as well. Where a sum might overflow the bound is infinite: nothing can be promised there.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -184,11 +185,19 @@ def logits(known: Known, pool: tuple[int, int], linear: Linear) -> Known:
     return add([part], known.dtype, relu=False)
 
 
+def stages(network: Network, log_mels, dtype) -> Iterator[tuple[str, Known]]:
+    """The walk through a whole network as in `minirep.stages`; errors add up from block to block."""
+    known = stem(start(np.asarray(log_mels)[..., None], dtype), network.stem)
+    yield "stem", known
+    for i, blocks in enumerate(network.stages, 1):
+        for node in blocks:
+            known = block(known, node)
+        yield f"stage{i}", known
+
+
 def network_logits(network: Network, log_mels, dtype) -> dict[str, Known]:
     """Bounds on the logits of a whole network: {head: (N, T', F', classes)}, for inputs (N, frames, mels)."""
-    known = stem(start(np.asarray(log_mels)[..., None], dtype), network.stem)
-    for node in (node for blocks in network.stages for node in blocks):
-        known = block(known, node)
+    *_, (_, known) = stages(network, log_mels, dtype)
     return {name: logits(known, network.pool, linear) for name, linear in network.heads.items()}
 
 

@@ -9,15 +9,17 @@ its branches give. The algebra and the bound are told in docs/why-merged-is-equa
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
-from . import bounds, checkpoint, classify, ops, reparam, store
+from . import bounds, checkpoint, ops, reparam, store
 from .audio import open_recording
-from .config import MELS, Recipe
+from .classify import Classifier
+from .config import MELS, RECIPES, Recipe
 from .errors import MinirepError, MissingExtra
 from .frontend import log_mel_views
-from .network import Block, Conv, Depthwise, Network, as_type, block_forward, forward, is_fused, map_arrays
+from .network import Block, Conv, Depthwise, Network, as_type, block_forward, is_fused, map_arrays
 from .report import Progress, say, shown, table
 
 PRECISIONS = ("float32", "float64")
@@ -166,8 +168,8 @@ class Step:
 class Row:
     """One block, or the stem or a head, in one precision.
 
-    ``fused``: merged against as stored, None where nothing was merged; ``rounding``: merged against the function itself,
-    which is known from float64; ``steps``: each step of merging, alone.
+    ``fused``: merged against as stored, None where nothing was merged; ``rounding``: merged against the function
+    itself, which is known from float64; ``steps``: each step of merging, alone.
     """
 
     name: str
@@ -194,15 +196,11 @@ def check_steps(block: Block, x: np.ndarray) -> tuple[Step, ...]:
     return tuple(found)
 
 
-def check_row(name: str, known: bounds.Known, stored: np.ndarray, fused: list[np.ndarray] | None, steps=()) -> Row:
-    """``stored``: what the stored form yields; ``fused``: what the merged one yields, on each backend."""
-    rounded = [stored] if fused is None else fused
-    return Row(
-        name,
-        None if fused is None else worst(difference(stored, y, 2 * known.error) for y in fused),
-        worst(difference(y, known.value, known.own + known.error) for y in rounded),
-        steps,
-    )
+def check_row(name: str, known: bounds.Known, stored: np.ndarray, fused: np.ndarray | None, steps=()) -> Row:
+    """``stored`` and ``fused``: what the two forms yield; None where there is but one."""
+    apart = None if fused is None else difference(stored, fused, 2 * known.error)
+    rounded = difference(known.value, stored if fused is None else fused, known.own + known.error)
+    return Row(name, apart, rounded, steps)
 
 
 # --- a whole network ----------------------------------------------------------------------------------------------
@@ -210,22 +208,19 @@ def check_row(name: str, known: bounds.Known, stored: np.ndarray, fused: list[np
 
 def check_network(network: Network, log_mels: np.ndarray, done=lambda: None) -> list[Row]:
     """Stem, blocks and heads in the network's precision; each gets the input that the stored form computes for it."""
-    merged = is_fused(network)
-    fused = reparam.fuse(network)
-    prepared = [(module, module.prepare(fused)) for module in backends(network.dtype)]
+    merged, fused = is_fused(network), reparam.fuse(network)
     x = log_mels[..., None].astype(network.dtype)
-    known = bounds.stem(bounds.start(x, network.dtype), network.stem)
     y = ops.stem(x, network.stem)
-    rows = [check_row("stem", known, y, None if merged else [m.stem(x, p.stem) for m, p in prepared])]
+    known = bounds.stem(bounds.start(x, network.dtype), network.stem)
+    rows = [check_row("stem", known, y, None if merged else ops.stem(x, fused.stem))]
     done()
     for i, blocks in enumerate(network.stages):
         for j, block in enumerate(blocks):
-            x = y
+            x, y = y, block_forward(block, y)
             known = bounds.block(bounds.start(x, network.dtype), block)
-            y = block_forward(block, x)
-            others = None if merged else [block_forward(p.stages[i][j], x, m) for m, p in prepared]
+            other = None if merged else block_forward(fused.stages[i][j], x)
             steps = () if merged else check_steps(block, x)
-            rows.append(check_row(f"stages.{i}.{j}", known, y, others, steps))
+            rows.append(check_row(f"stages.{i}.{j}", known, y, other, steps))
             done()
     for head, linear in network.heads.items():
         known = bounds.logits(bounds.start(y, network.dtype), network.pool, linear)
@@ -233,32 +228,29 @@ def check_network(network: Network, log_mels: np.ndarray, done=lambda: None) -> 
     return rows
 
 
-def backends(dtype) -> list:
-    """The modules with operations that work here; the compiled one computes in float32."""
-    found = [ops]
-    if dtype == np.float32:
-        module = classify._backend("auto")[1]
-        found += [module] if module is not ops else []
-    return found
-
-
 @dataclass(frozen=True)
 class Probabilities:
-    """What merging does to the outcome: ``agree`` of ``clips`` keep the class they give most to, in every head."""
+    """What merging does to the outcome: ``agree`` of ``views`` keep the class they give most to, in every head."""
 
+    precision: str
+    backend: str  # of the merged form; the stored one runs in plain NumPy
     absolute: float
-    clips: int
+    views: int
     agree: int
 
 
-def check_probabilities(network: Network, log_mels: np.ndarray) -> Probabilities:
-    fused, absolute, agree = reparam.fuse(network), 0.0, np.ones(len(log_mels), bool)
-    for i, x in enumerate(log_mels):  # one by one: bounds the memory
-        before, after = (forward(net, x) for net in (network, fused))
-        for head in before:
-            absolute = max(absolute, float(np.abs(before[head] - after[head]).max()))
-            agree[i] &= before[head].argmax() == after[head].argmax()
-    return Probabilities(absolute, len(log_mels), int(agree.sum()))
+def check_probabilities(network: Network, log_mels: np.ndarray) -> list[Probabilities]:
+    """The network as stored, in plain NumPy, against the merged one on every backend there is."""
+    recipe = next(iter(RECIPES.values()))  # a classifier needs one, but log-mels go in here
+    before = Classifier(network, recipe, backend="numpy").probabilities(log_mels)
+    merged = reparam.fuse(network)
+    found = []
+    for backend in dict.fromkeys(("numpy", Classifier(merged, recipe).backend)):
+        after = Classifier(merged, recipe, backend=backend).probabilities(log_mels)
+        absolute = max(float(np.abs(before[head] - after[head]).max()) for head in before)
+        same = np.all([before[head].argmax(axis=1) == after[head].argmax(axis=1) for head in before], axis=0)
+        found.append(Probabilities(network.dtype.name, backend, absolute, len(same), int(same.sum())))
+    return found
 
 
 def check_stored(network: Network, stored: dict[str, Conv]) -> dict[str, Difference]:
@@ -290,7 +282,7 @@ class Report:
 
     merged: bool  # as stored: then there is nothing left to compare, and ``rounding`` is all that is checked
     rows: dict[str, list[Row]]  # by precision
-    probabilities: dict[str, Probabilities]
+    probabilities: list[Probabilities]
     stored: dict[str, Difference] = field(default_factory=dict)
 
     @property
@@ -310,12 +302,12 @@ def verify(network: Network, log_mels: np.ndarray, stored: dict[str, Conv] | Non
     ``stored``: merged kernels from the same file, see `minirep.checkpoint.stored_merged`. ``done`` is called after each
     block in each precision.
     """
-    rows, probabilities = {}, {}
+    rows, probabilities = {}, []
     with np.errstate(all="ignore"):  # what overflows is reported as not within its bound
         for precision in PRECISIONS:
             typed = as_type(network, precision)
             rows[precision] = check_network(typed, log_mels[:VIEWS], done)
-            probabilities[precision] = check_probabilities(typed, log_mels)
+            probabilities += check_probabilities(typed, log_mels)
     return Report(is_fused(network), rows, probabilities, check_stored(network, stored or {}))
 
 
@@ -345,7 +337,8 @@ def run(args) -> int:
     else:
         clf = checkpoint.read_checkpoint(path)
         network, recipe = clf.network, clf.recipe
-        stored = checkpoint.stored_merged(path) if not is_fused(network) else {}
+        beside = any(conv.bn is not None for conv in depthwise_convs(network))
+        stored = checkpoint.stored_merged(path) if beside else {}
     log_mels = clip_log_mels(args.clips, recipe) if args.clips else synthetic(network, recipe)
     progress = Progress(len(PRECISIONS) * (1 + sum(map(len, network.stages))))
     report = verify(network, log_mels, stored, progress.step)
@@ -358,6 +351,13 @@ def run(args) -> int:
     if figure:
         plot(figure, network, report, args.plot)
     return 0 if report.within else 1
+
+
+def depthwise_convs(network: Network) -> Iterator[Conv]:
+    """Every branch of every depthwise layer."""
+    for block in (block for blocks in network.stages for block in blocks):
+        for layer in (layer for path in block.paths for layer in path):
+            yield from layer.branches
 
 
 def clip_log_mels(paths, recipe: Recipe | None) -> np.ndarray:
@@ -412,10 +412,10 @@ def lines(path, network: Network, report: Report, args) -> Iterator[str]:
             yield from (f"  {line}" for line in table([["block", "part", "step", *_HEAD], *steps], left=3))
     if not report.merged:
         yield ""
-        for precision, p in report.probabilities.items():
+        for p in report.probabilities:
             yield (
-                f"{precision}: probabilities differ by {p.absolute:.1e} at most; "
-                f"the top class is the same for {p.agree} of {p.clips} views"
+                f"{p.precision}, {p.backend}: probabilities differ by {p.absolute:.1e} at most; "
+                f"the top class is the same for {p.agree} of {p.views} views"
             )
     if report.stored:
         yield ""
@@ -475,7 +475,7 @@ def plot(pyplot, network: Network, report: Report, path) -> None:
     _plot_errors(left, report)
     _plot_kernel(right, layer)
     try:
-        figure.savefig(path, dpi=120, format=None if "." in str(path) else "png")
+        figure.savefig(path, dpi=120, format=None if Path(path).suffix else "png")
     except (OSError, ValueError) as error:  # no such folder; no such format
         raise MinirepError(f"{path}: cannot be written: {error}") from None
     finally:
