@@ -64,7 +64,7 @@ def difference(a: np.ndarray, b: np.ndarray, bound: np.ndarray) -> Difference:
     return Difference(
         absolute=float(apart[place]),
         relative=float(apart[place] / largest) if largest else 0.0,
-        ulps=float(apart[place] / np.spacing(np.abs(a[place]))),
+        ulps=float(apart[place] / np.spacing(max(abs(a[place]), abs(b[place]), np.finfo(a.dtype).tiny))),
         bound=float(bound[place]),
         used=float(used.max()),
     )

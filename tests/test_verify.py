@@ -1,0 +1,224 @@
+"""``minirep verify``: what it accepts, what it must find, and what it prints."""
+
+import json
+import os
+import struct
+import sys
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from strategies import same
+
+import minirep
+from minirep import RECIPES, Architecture, Classifier, MinirepError, bounds, network, reparam, store, verify
+from minirep.checkpoint import read_checkpoint, stored_merged
+from minirep.cli import main
+from minirep.config import INCEPTION, REP
+
+GOLDEN = sorted(Path(os.environ["MINIREP_GOLDEN"]).glob("*/checkpoint.pyth")) if "MINIREP_GOLDEN" in os.environ else []
+RECIPE = replace(RECIPES["speech-commands-v2"], frames=64)
+
+
+def classifier(kind=REP, seed=0):
+    arch = Architecture(kind, 3, (1, 2), ((21, 11, 3), (9, 5)), ((5, 3, 1), (21, 3)), (1, 2), (1, 2), frames=64,
+                        heads={"class": 4}) if kind == REP else Architecture(kind, 3, (1, 1), ((7, 3),) * 2,
+                        ((5, 3),) * 2, (1, 2), (1, 2), frames=64, heads={"verb": 2, "noun": 3})  # fmt: skip
+    return Classifier(network.random_network(arch, seed), RECIPE)
+
+
+@pytest.fixture(params=[REP, INCEPTION])
+def clf(request):
+    return classifier(request.param)
+
+
+@pytest.fixture
+def path(clf, tmp_path):
+    minirep.save(clf, tmp_path / "model.npz")
+    return str(tmp_path / "model.npz")
+
+
+def log_mels(n=1):
+    return np.random.default_rng(0).normal(-5, 3, (n, 64, 128)).astype(np.float32)
+
+
+def stored_kernels(net):
+    """What the authors' merge leaves beside the branches: {path of the layer: merged kernel, without the identity}."""
+    return {
+        f"stages.{i}.{j}.paths.{p}.{a}": reparam.merge_branches(layer).branches[0]
+        for i, blocks in enumerate(net.stages)
+        for j, block in enumerate(blocks)
+        for p, path in enumerate(block.paths)
+        for a, layer in enumerate(path)
+    }
+
+
+def test_a_network_is_within_its_bounds(clf):
+    report = verify.verify(clf.network, log_mels(3))
+    assert report.within and report.outside == [] and not report.merged
+    for precision, rows in report.rows.items():
+        heads = [f"heads.{head}" for head in clf.labels]
+        blocks = ["stages.0.0", "stages.1.0"] + ["stages.1.1"] * (len(clf.network.stages[1]) - 1)
+        assert [row.name for row in rows] == ["stem", *blocks, *heads]
+        for row in rows[1 : -len(heads)]:
+            used = {step.step for step in row.steps}
+            assert used == ({"fold", "merge", "identity"} if len(heads) == 1 else {"fold", "collapse"})
+            # A bound that is hardly used proves little. These are within what their worst cases allow, and near it.
+            assert max(step.difference.used for step in row.steps) > 1e-3
+            unit = np.finfo(precision).eps
+            assert all(step.difference.absolute <= 1e5 * unit for step in row.steps)
+    assert {p.views for p in report.probabilities} == {3}
+    assert all(p.agree == 3 and p.absolute < 1e-5 for p in report.probabilities)
+
+
+def test_a_fault_in_a_merged_kernel_is_found_and_its_block_named(clf, monkeypatch):
+    honest = reparam.absorb_identity
+
+    def faulty(layer):
+        layer = honest(layer)
+        weight = layer.branches[0].weight.copy()
+        if len(weight) == 21 and layer.axis == "time":  # stage 0 has the only one
+            weight[3, 1] += 1e-3
+        return replace(layer, branches=(replace(layer.branches[0], weight=weight),))
+
+    monkeypatch.setattr(reparam, "absorb_identity", faulty)
+    report = verify.verify(classifier().network, log_mels())
+    assert not report.within
+    assert report.outside == ["stages.0.0 in float32", "stages.0.0 in float64"]
+    (step,) = {(s.part, s.step) for s in report.rows["float64"][1].steps if not s.difference.within}
+    assert step == ("paths.0.0 along time", "identity")
+
+
+def test_stored_merged_kernels_are_compared_with_those_the_branches_give():
+    net = classifier().network
+    stored = stored_kernels(net)
+    report = verify.verify(net, log_mels(), stored)
+    assert report.within and list(report.stored) == list(stored)
+    changed = stored["stages.1.1.paths.0.1"]
+    weight = changed.weight.copy()
+    weight[7, 2] += 1e-3
+    report = verify.verify(net, log_mels(), stored | {"stages.1.1.paths.0.1": replace(changed, weight=weight)})
+    assert report.outside == ["the merged kernel stored for stages.1.1.paths.0.1"]
+    bias = replace(changed, bias=changed.bias + np.float32(1e-3))
+    assert not verify.verify(net, log_mels(), {"stages.1.1.paths.0.1": bias}).within
+    wrong = replace(changed, weight=changed.weight[1:-1])
+    with pytest.raises(MinirepError, match=r"stages.1.1.paths.0.1.*expected \(21, 6\)"):
+        verify.verify(net, log_mels(), {"stages.1.1.paths.0.1": wrong})
+
+
+def test_a_merged_network_is_held_against_float64(clf, tmp_path, capsys):
+    minirep.save(clf.fused(), tmp_path / "fused.npz", half=True)
+    assert main(["verify", str(tmp_path / "fused.npz")]) == 0
+    printed = capsys.readouterr().out
+    assert "already merged" in printed and "no branches left to compare" in printed and "within its bound" in printed
+
+
+def test_what_overflows_is_not_within_its_bound():
+    net = classifier().network
+    huge = replace(net, stem=replace(net.stem, weight=net.stem.weight * np.float32(1e37)))
+    report = verify.verify(huge, log_mels())
+    assert "stem in float32" in report.outside and "stem in float64" not in report.outside
+    assert json.loads(json.dumps(verify.as_json("x", report), allow_nan=False))["within"] is False
+
+
+def test_differences_are_measured():
+    a, b = np.array([1.0, 0.0, -4.0]), np.array([1.0, 0.5, -4.25])
+    d = verify.difference(a, b, np.array([0.0, 2.0, 0.5]))
+    assert (d.absolute, d.relative, d.bound, d.used) == (0.5, 0.125, 2.0, 0.5)
+    assert not verify.difference(a, b, np.array([1.0, 0.25, 1.0])).within
+    assert not verify.difference(a, a, np.array([1.0, np.inf, 1.0])).within  # nothing is promised there
+    assert not verify.difference(np.array([np.nan]), np.array([np.nan]), np.ones(1)).within
+    zeros = np.zeros(3)
+    assert verify.difference(zeros, zeros, zeros).within
+
+
+def test_the_command_for_people_and_for_programs(path, clf, capsys):
+    assert main(["verify", path]) == 0
+    table = capsys.readouterr().out
+    assert "float32" in table and "float64" in table and "stages.1.0" in table and table.endswith("its bound.\n")
+    assert main(["verify", path, "--steps"]) == 0
+    assert "paths.0.1 along frequency" in capsys.readouterr().out
+    assert main(["verify", path, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["within"] is True and report["merged"] is False and report["outside"] == []
+    row = report["rows"]["float32"][1]
+    assert row["name"] == "stages.0.0" and row["within"] and set(row["fused"]) == set(row["rounding"])
+    assert set(row["steps"][0]["difference"]) == {"absolute", "relative", "ulps", "bound", "used"}
+
+
+def test_clips_are_listened_to(path, tmp_path, capsys):
+    data = (np.sin(np.arange(16000) / 5) * 9999).astype("<i2").tobytes()
+    header = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + len(data), b"WAVE", b"fmt ", 16, 1, 1, 16000, 32000, 2, 16,
+                         b"data", len(data))  # fmt: skip
+    (tmp_path / "tone.wav").write_bytes(header + data)
+    assert main(["verify", path, "--clips", str(tmp_path / "tone.wav"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["probabilities"][0]["views"] == RECIPE.views
+    assert main(["verify", path, "--clips", str(tmp_path / "none.wav")]) == 2
+    minirep.save(classifier().network, tmp_path / "bare.npz")
+    assert main(["verify", str(tmp_path / "bare.npz")]) == 0
+    assert main(["verify", str(tmp_path / "bare.npz"), "--clips", str(tmp_path / "tone.wav")]) == 2
+    assert "without a recipe" in capsys.readouterr().err
+
+
+def test_bad_files_are_one_line(tmp_path, capsys):
+    (tmp_path / "bad.npz").write_bytes(b"nothing")
+    for name in ("bad.npz", "none.npz", "none.pyth"):
+        assert main(["verify", str(tmp_path / name)]) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_picture_is_drawn(path, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    assert main(["verify", path, "--plot", str(tmp_path / "out.png")]) == 0
+    assert (tmp_path / "out.png").read_bytes()[:4] == b"\x89PNG"
+    minirep.save(store.load(path), tmp_path / "fused.npz")
+    assert main(["verify", str(tmp_path / "fused.npz"), "--plot", str(tmp_path / "fused.png")]) == 0
+    assert main(["verify", path, "--plot", str(tmp_path / "none" / "out.png")]) == 2
+    assert main(["verify", path, "--plot", str(tmp_path / "out.nonsense")]) == 2
+
+
+def test_without_matplotlib_the_extra_is_named(path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(["verify", path, "--plot", "out.png"]) == 2
+    assert "minirep[plot]" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not store.default_model().exists(), reason="the default model is not there yet")
+def test_the_default_model(capsys):
+    assert main(["verify"]) == 0
+
+
+@pytest.mark.parametrize("checkpoint", GOLDEN, ids=lambda path: path.parent.name)
+def test_the_reference_checkpoints(checkpoint, capsys):
+    assert main(["verify", str(checkpoint)]) == 0
+
+
+@pytest.mark.parametrize("checkpoint", [p for p in GOLDEN if "merged-both" in str(p)], ids=lambda p: p.parent.name)
+def test_one_changed_tap_in_a_checkpoint_is_found(checkpoint, tmp_path, capsys):
+    """The first stored merged kernel's bytes are found in the file, and one of its taps is changed by 1e-3."""
+    path, conv = next(iter(stored_merged(checkpoint).items()))
+    raw = np.ascontiguousarray(conv.weight.T).astype("<f4")  # as PyTorch keeps it: (C, taps)
+    other = raw.copy()
+    other[1, 4] += 1e-3
+    with zipfile.ZipFile(checkpoint) as old, zipfile.ZipFile(tmp_path / "changed.pyth", "w") as new:
+        for info in old.infolist():
+            new.writestr(info.filename, old.read(info).replace(raw.tobytes(), other.tobytes()))
+    assert main(["verify", str(tmp_path / "changed.pyth")]) == 1
+    assert path in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_convert_and_fuse_commute(tmp_path):
+    """To fuse what was read equals to read what was stored fused: a checkpoint's way to model.npz has two ends."""
+    for checkpoint in GOLDEN:
+        assert main(["convert", str(checkpoint), "-o", str(tmp_path / "a.npz")]) == 0
+        assert main(["convert", str(checkpoint), "-o", str(tmp_path / "b.npz"), "--keep-branches"]) == 0
+        assert main(["fuse", str(tmp_path / "b.npz"), "-o", str(tmp_path / "c.npz")]) == 0
+        a, c = (store.read_model(tmp_path / name)[0] for name in ("a.npz", "c.npz"))
+        assert same(a, c) and same(a, reparam.fuse(read_checkpoint(checkpoint).network))
+
+
+def test_gamma():
+    assert bounds.gamma(1, np.float64) == pytest.approx(2**-53)
+    assert bounds.gamma(2**24, np.float32) == np.inf
