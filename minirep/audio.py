@@ -110,8 +110,9 @@ def open_recording(source) -> Recording:
     """A recording from a sound file's path or a binary stream such as ``sys.stdin.buffer``.
 
     WAV with integers of 8, 16, 24 or 32 bits or floats of 32 or 64 needs nothing else, with any number of channels
-    (their mean is taken), extensible or not, RF64 too. Other formats need the package soundfile. A stream is copied
-    to a temporary file up to its end first. Raises MinirepError, and MissingExtra (one of them) without soundfile.
+    (their mean is taken), extensible or not, RF64 too. Other formats need the package soundfile; MP3, Vorbis and Opus
+    are decoded once to learn their length. A stream is first copied to a temporary file, up to its end. Raises
+    MinirepError, and its kind MissingExtra where soundfile is needed and not there.
     """
     name = _name(source)
     try:
@@ -458,9 +459,7 @@ def resample(recording: Recording, rate: int) -> Recording:
         return recording
     common = math.gcd(rate, recording.rate)
     up, down = rate // common, recording.rate // common
-    periods = -(
-        -64 // up
-    )  # how often the pattern is repeated to make 64 outputs at least: fewer are not worth a product
+    periods = -(-64 // up)  # of the pattern, computed together: fewer than 64 outputs are not worth a matrix product
     if periods * up * (periods * down + 2 * reach(up, down)) <= MOST:
         size, compute = _polyphase(recording, up, down, periods)
     else:
