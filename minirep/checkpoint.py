@@ -205,7 +205,6 @@ FIXED = {
     "AUDIO_DATA.NUM_FREQUENCIES": MELS,
     "MODEL.HEAD_ACT": "softmax",
     "RESNET.NUM_GROUPS": 1,
-    "RESNET.FREQUENCY_DILATIONS": [[1], [1], [1], [1]],
 }
 
 
@@ -229,6 +228,8 @@ class _Settings:
             value = value.get(part) if isinstance(value, dict) else None
         if value is None and default is not None:
             return default
+        if value is None:
+            raise self.error(f"its configuration has no {name}")
         if not isinstance(value, kinds) or isinstance(value, bool):
             wanted = " or ".join(k.__name__ for k in (kinds if isinstance(kinds, tuple) else (kinds,)))
             raise self.error(f"its configuration has {name} = {shown(value)}, expected {wanted}")
@@ -267,6 +268,8 @@ def _architecture(config: _Settings, state: dict[str, Tensor]) -> Architecture:
         found = config.get(name, type(value), value)
         if found != value:
             raise config.error(f"its configuration has {name} = {shown(found)}, expected {value}")
+    if set(config.per_stage("RESNET.FREQUENCY_DILATIONS", [])) - {1}:
+        raise config.error("its configuration has RESNET.FREQUENCY_DILATIONS, expected all of them to be 1")
     strides = config.per_stage("RESNET.TIME_STRIDES", [1, 2, 2, 2])
     shape = {
         "kind": config.get("MODEL.MODEL_NAME", str),

@@ -25,10 +25,10 @@ import numpy as np
 
 from .errors import MinirepError
 
-# A published file has 0.15 MB of pickle, 40,000 instructions and 900 entries. These bounds leave room for networks ten
+# A published file has 0.15 MB of pickle, 30,000 instructions and 900 entries. These bounds leave room for networks six
 # times as deep, and keep a hostile file from taking more than a moment.
 MAX_PICKLE = 1 << 22  # bytes
-MAX_INSTRUCTIONS = 400_000
+MAX_INSTRUCTIONS = 200_000
 MAX_DIRECTORY = 1 << 21  # bytes of the zip's directory: some 25,000 entries
 MAX_LINE = 256  # bytes of a module's or a function's name
 MAX_DIMENSIONS = 8
@@ -99,10 +99,10 @@ class Refused(ValueError):
     """Something in a pickle that is not carried out; the message says what."""
 
 
-def shown(text) -> str:
-    """A name out of a file as part of a one-line message: quoted, escaped and of bounded length."""
-    text = str(text)
-    return repr(text) if len(text) <= 80 else repr(text[:77]) + "..."
+def shown(value) -> str:
+    """Something out of a file as part of a one-line message: escaped, text in quotes, and of bounded length."""
+    text = repr(value[:80] if isinstance(value, str) else value)
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 # --- the three calls and the one reference that tensors need ---------------------------------------------------------
@@ -259,6 +259,8 @@ def run(program: bytes):
                 pass
             case "STOP":
                 (result,) = stack
+                if outer:
+                    raise ValueError("a MARK without its end")
                 return result
             case other:
                 raise Refused(f"the instruction {other} at byte {position}; torch.save writes none for tensors")
@@ -296,7 +298,7 @@ class TorchFile:
         self._storages: dict[str, bytes] = {}  # those read so far
         try:
             if not self.path.is_file():
-                raise self.error("no such file")
+                raise self.error("not a file" if self.path.exists() else "no such file")
             self._file = _File(self.path)
         except (OSError, ValueError) as error:
             raise self.error(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
@@ -339,7 +341,7 @@ class TorchFile:
         if not tensor.size:
             return np.zeros(shape, "<f4" if storage.dtype == BFLOAT16 else storage.dtype)
         numbers = self._numbers(storage)[tensor.offset :]
-        steps = [stride * numbers.itemsize for stride in tensor.strides]
+        steps = [stride * numbers.itemsize if n > 1 else 0 for n, stride in zip(shape, tensor.strides)]
         array = np.lib.stride_tricks.as_strided(numbers, shape, steps, writeable=False)  # in bounds, as checked above
         if storage.dtype == BFLOAT16:
             return (array.astype(np.uint32) << 16).view(np.float32)
@@ -396,7 +398,7 @@ class TorchFile:
         except Refused as error:
             raise self.error(f"its pickle holds {error}") from None
         except PICKLE_ERRORS as error:
-            raise self.error(f"its pickle is damaged: {type(error).__name__}: {shown(error)}") from None
+            raise self.error(f"its pickle is damaged: {type(error).__name__}, {shown(str(error))}") from None
 
     # --- reading entries
 

@@ -15,13 +15,14 @@ MAX_DEPTH = 16
 KEY = re.compile(r"""([^\s'"\[\]{},#&*!|>%@:-][^\s:]*|'[^']*'|"[^"\\]*"):(?: +(.*))?$""")
 QUOTED = r"""'(?:[^']|'')*'|"(?:[^"\\]|\\.)*\""""
 TOKEN = re.compile(rf"""\s*([\[\]{{}},]|:(?=\s|$)|{QUOTED}|[^\s\[\]{{}},:'"](?:[^\[\]{{}},:]|:(?!\s))*)""")
+MARKS = ("]", "}", ",", ":")
 SCALAR = re.compile(rf"({QUOTED})\s*(?:#.*)?$")
 
 WORDS = {"": None, "~": None, "null": None}
 WORDS |= {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 INTEGER = re.compile(r"[-+]?\d{1,18}")
 FLOAT = re.compile(r"[-+]?(\d{1,30}\.\d{0,30}|\.\d{1,30}|\d{1,30}(?=e))(e[-+]?\d{1,3})?", re.IGNORECASE)
-ESCAPE = re.compile(r"\\(?:x(..)|u(....)|U(.{8})|(.))")
+ESCAPE = re.compile(r"\\(?:x([\da-fA-F]{2})|u([\da-fA-F]{4})|U00([\da-fA-F]{6})|(.))")
 ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "e": "\x1b", "a": "\a", "b": "\b"}
 
 
@@ -35,12 +36,14 @@ def parse(text: str):
     """
     if len(text) > MAX_TEXT:
         raise ValueError(f"a text of {len(text)} characters, expected at most {MAX_TEXT}")
+    if text.lstrip().startswith(("[", "{")):
+        return _flow(text)
     rows = _rows(text)
     if not rows:
         return None
     value, end = _tree(rows, 0, 0)
     if end < len(rows):
-        raise ValueError(f"not understood: {rows[end][2]}")
+        raise ValueError(f"found {rows[end][1] or '-'!r} where its indentation does not fit")
     return value
 
 
@@ -108,9 +111,12 @@ def _value(text: str):
         if not quoted:
             raise ValueError(f"a quotation without its end: {text[:60]!r}")
         return _scalar(quoted[1])
-    if text.startswith(("&", "*", "!", "|", ">", "%", "@", "`")):
+    if text.startswith(tuple("&*!|>%@`]},")):
         raise ValueError(f"anchors, tags and block scalars are not understood: {text[:60]!r}")
-    return _scalar(_plain(text))
+    text = _plain(text)
+    if ": " in text or text.endswith(":"):
+        raise ValueError(f"a key inside a value: {text[:60]!r}")
+    return _scalar(text)
 
 
 def _scalar(text: str):
@@ -145,6 +151,8 @@ def _flow(text: str):
         if depth > MAX_DEPTH:
             raise ValueError(f"nested more than {MAX_DEPTH} deep")
         token = tokens.pop()
+        if token in MARKS:
+            raise ValueError(f"found {token!r} instead of a value: {text[:60]!r}")
         if token not in ("[", "{"):
             return _scalar(token)
         end, items = {"[": "]", "{": "}"}[token], []
@@ -153,6 +161,8 @@ def _flow(text: str):
             if token == "{" and tokens.pop() != ":":
                 raise ValueError(f"a mapping without a colon: {text[:60]!r}")
             items.append((key, value(depth + 1)))
+            if tokens[-1] not in (",", end):
+                raise ValueError(f"found {tokens[-1][:60]!r} instead of a comma: {text[:60]!r}")
             if tokens[-1] == ",":
                 tokens.pop()
         tokens.pop()

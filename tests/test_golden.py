@@ -1,7 +1,7 @@
 """Against the authors' own code: reference cases in a folder that MINIREP_GOLDEN names; without it these tests skip.
 
 Each case is a folder with checkpoint.pyth and expected.npz: input log-mels ``x``, outputs ``s1`` to ``s5`` of the stem
-and the stages as (N, C, T, F), probabilities ``probs`` and, of the input with its first frames appended, ``long_probs``.
+and the stages as (N, C, T, F), probabilities ``probs``, and ``long_probs`` of the input with its first frames appended.
 ``s1`` and ``s2`` hold the first example's first frames, ``s3`` and ``s4`` the first example, ``s5`` all. The folder
 "frontend" holds recordings (.wav) with the log-mel views (.npz) of a recipe.
 """
