@@ -5,6 +5,7 @@
 16000
 """
 
+from .checkpoint import read_checkpoint
 from .classify import Classifier, Prediction
 from .config import RECIPES, Architecture, Recipe
 from .errors import MinirepError
