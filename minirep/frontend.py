@@ -63,22 +63,46 @@ def log_mel(samples: np.ndarray, recipe: Recipe | str) -> np.ndarray:
     is taken as silent.
     """
     recipe = get_recipe(recipe)
-    window, hop = hann(recipe.window), recipe.hop
-    bands = mel_bands(recipe.rate)
-    count = 1 + len(samples) // hop
-    # The window sits in the middle of 2048 samples. Only the samples under it matter, and where they start in the
-    # transform changes phases, not magnitudes: so we take just these and let rfft add the zeros behind them.
-    before = FFT_SIZE // 2 - (FFT_SIZE - recipe.window) // 2  # samples from the window's start to its frame's centre
+    count = 1 + len(samples) // recipe.hop
     out = np.empty((count, MELS), np.float32)
     for first in range(0, count, BLOCK):
         last = min(first + BLOCK, count)
-        start, stop = first * hop - before, (last - 1) * hop - before + recipe.window
-        stretch = np.zeros(stop - start)  # the block's samples, silence beyond both ends
-        inside = np.asarray(samples[max(start, 0) : stop], np.float64)
-        stretch[max(-start, 0) : max(-start, 0) + len(inside)] = inside
-        frames = np.lib.stride_tricks.sliding_window_view(stretch, recipe.window)[::hop]  # (block, window)
-        magnitudes = np.abs(np.fft.rfft(frames * window, FFT_SIZE))  # (block, 1025)
-        out[first:last] = np.log(magnitudes @ bands + FLOOR)  # (block, 128)
+        out[first:last] = log_mel_of_frames(cut_frames(samples, first, last, recipe), recipe)
+    return out
+
+
+def cut_frames(samples: np.ndarray, first: int, last: int, recipe: Recipe) -> np.ndarray:
+    """The samples under the windows of the frames [first, last): (last - first, window) float64.
+
+    The window sits in the middle of 2048 samples. Only the samples under it matter, and where they start in the
+    transform changes phases, not magnitudes: so these are all that is cut out.
+    """
+    start = first * recipe.hop - before_centre(recipe)
+    stop = (last - 1) * recipe.hop - before_centre(recipe) + recipe.window
+    stretch = np.zeros(max(0, stop - start))  # silence beyond both ends
+    inside = np.asarray(samples[max(start, 0) : max(stop, 0)], np.float64)
+    stretch[max(-start, 0) : max(-start, 0) + len(inside)] = inside
+    return np.lib.stride_tricks.sliding_window_view(stretch, recipe.window)[:: recipe.hop]
+
+
+def before_centre(recipe: Recipe) -> int:
+    """Samples from the start of a frame's window to the sample that the frame is centred on."""
+    return FFT_SIZE // 2 - (FFT_SIZE - recipe.window) // 2
+
+
+def log_mel_of_frames(frames: np.ndarray, recipe: Recipe) -> np.ndarray:
+    """The rows of the log-mel spectrogram from the samples under their windows: (n, window) -> (n, 128) float32.
+
+    A frame's row is the same, bit for bit, whichever frames come with it (`minirep.stream` computes each only once):
+    how a library multiplies matrices, and so rounds, depends on their sizes, and these are always ``BLOCK`` rows.
+    """
+    window, bands = hann(recipe.window), mel_bands(recipe.rate)
+    out = np.empty((len(frames), MELS), np.float32)
+    magnitudes = np.zeros((BLOCK, FFT_SIZE // 2 + 1))
+    for first in range(0, len(frames), BLOCK):
+        block = frames[first : first + BLOCK]
+        magnitudes[: len(block)] = np.abs(np.fft.rfft(block * window, FFT_SIZE))
+        out[first : first + BLOCK] = np.log(magnitudes @ bands + FLOOR)[: len(block)]
     return out
 
 
