@@ -1,13 +1,14 @@
 """From a recording to named probabilities: a network, its recipe and its labels together."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from . import audio, ops, reparam
+from . import audio, reparam
 from .config import MELS, Recipe, numbered_labels
-from .errors import MinirepError
+from .errors import MinirepError, MissingExtra
 from .frontend import log_mel_views
 from .network import Network, check, forward
 
@@ -47,6 +48,7 @@ class Classifier:
         labels: dict[str, tuple[str, ...]] | None = None,
         provenance: dict[str, str] | None = None,
         backend: str = "auto",
+        threads: int | None = None,
     ):
         self.network = check(network)
         classes = {head: linear.bias.size for head, linear in network.heads.items()}
@@ -56,8 +58,8 @@ class Classifier:
         if found != classes:
             raise MinirepError(f"labels: found {found} names, expected {classes}")
         self.provenance = dict(provenance or {})
-        self.backend, self._ops = _backend(backend)
-        self._prepared = self._ops.prepare(self.network)
+        self.threads = threads
+        self.backend, self._forward = _backend(backend, network, threads)
 
     def classify(self, source, rate: int | None = None, views: int | None = None) -> Prediction:
         """Classify a file (path or binary stream), or mono samples (n,) together with their rate.
@@ -80,23 +82,37 @@ class Classifier:
             )
         if not np.isfinite(x).all():
             raise MinirepError("log-mels: found NaN or infinite values, expected finite numbers")
-        batches = [forward(self._prepared, x[i : i + BATCH], self._ops) for i in range(0, len(x), BATCH)]
+        batches = [self._forward(x[i : i + BATCH]) for i in range(0, len(x), BATCH)]
         return {head: np.concatenate([batch[head] for batch in batches]) for head in batches[0]}
 
     def fused(self) -> "Classifier":
         """The same classifier with its network merged (see `minirep.fuse`)."""
-        return Classifier(reparam.fuse(self.network), self.recipe, self.labels, self.provenance, self.backend)
+        return Classifier(
+            reparam.fuse(self.network), self.recipe, self.labels, self.provenance, self.backend, self.threads
+        )
 
     def __repr__(self) -> str:
         heads = ", ".join(f"{head}: {classes}" for head, classes in self.recipe.heads.items())
         return f"Classifier(recipe {self.recipe.name!r}, {heads}, backend {self.backend!r})"
 
     def __reduce__(self):  # the prepared network belongs to this process; another prepares its own
-        return Classifier, (self.network, self.recipe, self.labels, self.provenance, self.backend)
+        return Classifier, (self.network, self.recipe, self.labels, self.provenance, self.backend, self.threads)
 
 
-def _backend(name: str):
-    """(resolved name, module with the operations)."""
+def _backend(name: str, network: Network, threads: int | None):
+    """(the backend's name, the network as a function from log-mels to {head: probabilities}).
+
+    What Numba cannot do here, a network in float64 for one, NumPy does.
+    """
     if name not in ("auto", "numpy", "numba"):
         raise MinirepError(f"backend: found {name!r}, expected auto, numpy or numba")
-    return "numpy", ops
+    if name != "numpy":
+        try:
+            from . import fast
+
+            if fast.available(network):
+                return "numba", fast.CompiledNetwork(network, threads)
+        except ImportError as error:
+            if name == "numba":
+                raise MissingExtra("numba", "fast", "backend 'numba'") from error
+    return "numpy", partial(forward, network)

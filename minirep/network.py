@@ -118,7 +118,11 @@ def stages(network: Network, log_mels: Array, ops=numpy_ops) -> Iterator[tuple[s
 
     log_mels: (N, frames, 128), or one example (frames, 128). Stage i is at 1 / 2^(i + 1) of the input's resolution.
     """
-    x = _as_input(network, log_mels)
+    return walk(network, as_input(network, log_mels), ops)
+
+
+def walk(network: Network, x, ops=numpy_ops) -> Iterator[tuple[str, Array]]:
+    """The walk itself, over an input (N, T, F, 1) or whatever stands for one in ``ops``."""
     x = ops.stem(x, network.stem)
     yield "stem", x
     for i, blocks in enumerate(network.stages, 1):
@@ -145,7 +149,7 @@ def logits(network: Network, log_mels: Array, ops=numpy_ops) -> dict[str, Array]
     return {name: numpy_ops.logits(x, network.pool, linear) for name, linear in network.heads.items()}
 
 
-def _as_input(network: Network, log_mels: Array) -> Array:
+def as_input(network: Network, log_mels: Array) -> Array:
     """(N, frames, mels) or (frames, mels) -> (N, frames, mels, 1) in the network's dtype."""
     x = np.asarray(log_mels)
     x = x[None] if x.ndim == 2 else x

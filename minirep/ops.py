@@ -108,11 +108,6 @@ def softmax(x):
 # --- on nodes of the tree: what a backend offers ------------------------------------------------------------------
 
 
-def prepare(network):
-    """What a backend makes of a network once, when it is loaded (a compiled one packs its weights). Here: nothing."""
-    return network
-
-
 def after(y, conv, residual=None):
     """What follows a convolution's sums: its bias, its batch norm, a residual, a ReLU, as far as it has them."""
     if conv.bias is not None:

@@ -1,0 +1,139 @@
+"""Depthwise convolution along one axis, its branches, identity and ReLU in one pass.
+
+Vectors run over channels; eight sums stay in registers (4 outputs along the axis x 2 vectors, or 8 x 1), and every
+input in reach is loaded once and added to all of them:
+
+    inputs along the axis    x0   x1   x2   x3   x4   x5  ...        i goes on, 4 at a time
+    weights of output 0      w2   w3   w4   ...                      output j takes input i with tap i - j + half:
+    weights of output 1      w1   w2   w3   w4  ...                  as i goes on, every output moves on by one tap
+    weights of output 2      w0   w1   w2   w3  ...
+    weights of output 3       0   w0   w1   w2  ...                  zeros stand around the taps, so no case is special
+
+Neighbouring outputs share weights along the diagonals, so each is loaded once for 4 inputs. Inputs beyond the ends of
+the axis are not read at all: there is no padded copy, and taps that can only meet padding cost nothing. The plain
+version is `minirep.ops.depthwise`.
+"""
+
+import numpy as np
+from numba import njit
+from numba.extending import intrinsic
+
+from .emit import FLOAT_BYTES, INT, VECTOR_BYTES, Emitter, signature
+from .memory import aligned, padded, share
+from .target import LANES
+
+SUMS = 8  # registers of sums
+BORDER = SUMS - 1  # zeros at both ends of the taps
+STEP = 4  # inputs taken at a time
+
+
+def pack_kernel(weight: np.ndarray) -> np.ndarray:
+    """(k, C) -> (vectors, 7 + k + 7, LANES), zeros around the taps."""
+    k, c = weight.shape
+    packed = aligned((k + 2 * BORDER) * padded(c)).reshape(-1, k + 2 * BORDER, LANES)
+    wide = np.zeros((k, padded(c)), np.float32)
+    wide[:, :c] = weight
+    packed[:, BORDER : BORDER + k] = wide.reshape(k, -1, LANES).transpose(1, 0, 2)
+    return packed
+
+
+@intrinsic(prefer_literal=True)
+def tile(typingctx, vectors, x, step, length, first, branches, count, vector, bias, identity, total, out):
+    """``SUMS // vectors`` outputs from position ``first`` on, of ``vectors`` vectors of channels from ``vector`` on.
+
+    x, total, out: addresses of position 0 of the axis; ``step``: bytes from one position to the next. ``branches``:
+    address of ``count`` pairs (address of the packed kernel, number of taps). ``total``, if not 0, is added at the end.
+    """
+    width = vectors.literal_value
+    outputs = SUMS // width
+    args = vectors, x, step, length, first, branches, count, vector, bias, identity, total, out
+
+    def codegen(context, builder, _, values):
+        _, x, step, length, first, branches, count, vector, bias, identity, total, out = values
+        e = Emitter(builder)
+        sums = e.registers(outputs, width)
+        places = [(j, v) for j in range(outputs) for v in range(width)]
+        inside = [builder.icmp_signed("<", e.add(first, j), length) for j in range(outputs)]
+
+        def output_offset(j):
+            return e.times(e.add(first, j), step)
+
+        for j, v in places:
+            builder.store(e.load(e.add(bias, v * VECTOR_BYTES)), sums[j][v])
+        with builder.if_then(e.nonzero(identity)):
+            for j in range(outputs):
+                with builder.if_then(inside[j]):
+                    for v in range(width):
+                        value = e.load(e.add(e.add(x, output_offset(j)), v * VECTOR_BYTES))
+                        builder.store(builder.fadd(builder.load(sums[j][v]), value), sums[j][v])
+
+        def take(i, weights, vector_bytes, inputs):
+            """Add ``inputs`` inputs from position i on; ``weights``: address of output 0's tap for the first."""
+            for v in range(width):
+                here = e.add(weights, e.times(vector_bytes, v))
+                diagonal = {d: e.load(e.add(here, d * VECTOR_BYTES)) for d in range(1 - outputs, inputs)}
+                for u in range(inputs):
+                    value = e.load(e.add(e.add(x, e.times(e.add(i, u), step)), v * VECTOR_BYTES))
+                    for j in range(outputs):
+                        e.accumulate(value, diagonal[u - j], sums[j][v])
+
+        with e.loop(count) as branch:
+            pair = e.add(branches, e.times(branch, 16))
+            taps = e.load(e.add(pair, 8), INT)
+            half = builder.ashr(taps, INT(1))
+            vector_bytes = e.times(e.add(taps, 2 * BORDER), VECTOR_BYTES)
+            start = e.larger(e.minus(first, half), 0)
+            stop = e.smaller(e.add(e.add(first, outputs), half), length)
+            reach = e.minus(stop, start)
+            # Output 0 takes input ``start`` with tap start - first + half.
+            tap = e.add(e.minus(start, first), e.add(half, BORDER))
+            weights = e.add(e.load(pair, INT), e.add(e.times(vector, vector_bytes), e.times(tap, VECTOR_BYTES)))
+            steps = builder.ashr(reach, INT(2))
+            with e.loop(steps) as s:
+                take(
+                    e.add(start, e.times(s, STEP)), e.add(weights, e.times(s, STEP * VECTOR_BYTES)), vector_bytes, STEP
+                )
+            done = e.times(steps, STEP)
+            with e.loop(e.minus(reach, done)) as rest:
+                i = e.add(done, rest)
+                take(e.add(start, i), e.add(weights, e.times(i, VECTOR_BYTES)), vector_bytes, 1)
+
+        for j in range(outputs):
+            with builder.if_then(inside[j]):
+                for v in range(width):
+                    builder.store(e.relu(builder.load(sums[j][v])), sums[j][v])
+                with builder.if_then(e.nonzero(total)):
+                    for v in range(width):
+                        value = e.load(e.add(e.add(total, output_offset(j)), v * VECTOR_BYTES))
+                        builder.store(builder.fadd(builder.load(sums[j][v]), value), sums[j][v])
+                for v in range(width):
+                    e.store(builder.load(sums[j][v]), e.add(e.add(out, output_offset(j)), v * VECTOR_BYTES))
+        return context.get_dummy_value()
+
+    return signature(args), codegen
+
+
+@njit
+def depthwise(thread, threads, x, shape, branches, count, bias, identity, total, out):
+    """One layer. ``shape`` = (outer, length, inner, channels): the axis, and what lies around it in memory."""
+    outer, length, inner, channels = shape
+    step = inner * channels * FLOAT_BYTES
+    vectors = channels // LANES
+    width = 2 if vectors % 2 == 0 else 1
+    outputs = SUMS // width
+    tiles = (length + outputs - 1) // outputs
+    first, last = share(thread, threads, outer * tiles * inner)
+    for unit in range(first, last):
+        position = unit % inner
+        first_output = unit // inner % tiles * outputs
+        line = ((unit // inner // tiles * length) * inner + position) * channels * FLOAT_BYTES
+        for vector in range(0, vectors, width):
+            offset = line + vector * VECTOR_BYTES
+            bias_at = bias + vector * VECTOR_BYTES
+            total_at = total + offset if total else 0
+            if width == 2:
+                tile(2, x + offset, step, length, first_output, branches, count, vector, bias_at, identity, total_at,
+                     out + offset)  # fmt: skip
+            else:
+                tile(1, x + offset, step, length, first_output, branches, count, vector, bias_at, identity, total_at,
+                     out + offset)  # fmt: skip

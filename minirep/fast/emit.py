@@ -1,0 +1,135 @@
+"""Small words for writing machine-level code: vectors in registers, addresses, counted loops.
+
+Numba compiles loops over single numbers and leaves it to LLVM to find vectors in them. Where we know better which value
+belongs in which register, we hand LLVM the instructions ourselves: a function marked ``@intrinsic`` writes them while
+Numba compiles its caller, with plain Python loops doing the unrolling. Addresses are plain 64-bit integers.
+"""
+
+import sys
+from contextlib import contextmanager
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from .target import LANES
+
+FLOAT = ir.FloatType()
+VECTOR = ir.VectorType(FLOAT, LANES)
+INT = ir.IntType(64)
+FLOAT_BYTES = 4
+VECTOR_BYTES = LANES * FLOAT_BYTES
+
+
+def signature(args):
+    """The intrinsics here take integers (sizes and addresses) and return nothing."""
+    return types.void(*args)
+
+
+def number(value):
+    """A number known while compiling, or one that a register will hold."""
+    return INT(value) if isinstance(value, int) else value
+
+
+class Emitter:
+    """LLVM's builder with a vocabulary of vectors."""
+
+    def __init__(self, builder):
+        self.b = builder
+        # Code written out like ours is long; copied into every caller it would only take time to compile.
+        builder.function.attributes.add("noinline")
+
+    def add(self, x, y):
+        return self.b.add(number(x), number(y))
+
+    def minus(self, x, y):
+        return self.b.sub(number(x), number(y))
+
+    def times(self, x, y):
+        return self.b.mul(number(x), number(y))
+
+    def smaller(self, x, y):
+        return self.b.select(self.b.icmp_signed("<", number(x), number(y)), number(x), number(y))
+
+    def larger(self, x, y):
+        return self.b.select(self.b.icmp_signed(">", number(x), number(y)), number(x), number(y))
+
+    def nonzero(self, x):
+        return self.b.icmp_signed("!=", x, INT(0))
+
+    def load(self, address, kind=VECTOR):
+        return self.b.load(self.b.inttoptr(address, kind.as_pointer()), align=FLOAT_BYTES)
+
+    def store(self, value, address):
+        self.b.store(value, self.b.inttoptr(address, value.type.as_pointer()), align=FLOAT_BYTES)
+
+    def broadcast(self, value):
+        """One float in every lane."""
+        anything = ir.Constant(VECTOR, ir.Undefined)
+        lane0 = self.b.insert_element(anything, value, ir.IntType(32)(0))
+        return self.b.shuffle_vector(lane0, anything, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES))
+
+    def registers(self, *shape):
+        """Nested lists of variables that hold a vector each; LLVM keeps them in registers."""
+        if not shape:
+            return cgutils.alloca_once(self.b, VECTOR)
+        return [self.registers(*shape[1:]) for _ in range(shape[0])]
+
+    def accumulate(self, x, y, total):
+        """total += x * y, in one instruction where the processor has it."""
+        kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
+        multiply_add = cgutils.get_or_insert_function(self.b.module, kind, f"llvm.fmuladd.v{LANES}f32")
+        self.b.store(self.b.call(multiply_add, [x, y, self.b.load(total)]), total)
+
+    def maximum(self, x, y):
+        """The larger of the two in each lane."""
+        return self.b.select(self.b.fcmp_ordered(">", x, y), x, y)
+
+    def relu(self, x):
+        return self.maximum(x, ir.Constant(VECTOR, [0.0] * LANES))
+
+    @contextmanager
+    def loop(self, count):
+        """``for index in range(count)``; yields the index."""
+        with cgutils.for_range(self.b, number(count), intp=INT) as loop:
+            yield loop.index
+
+
+@intrinsic
+def integer_at(typingctx, address):
+    """The 64-bit integer that stands at an address."""
+
+    def codegen(context, builder, _, values):
+        return Emitter(builder).load(values[0], INT)
+
+    return types.int64(address), codegen
+
+
+@intrinsic
+def meet(typingctx, counter, expected):
+    """Wait until ``expected`` arrivals have been counted at an address, this one included: where threads meet.
+
+    They wait busily, for a step of the network takes microseconds; once in a while they let others have the core.
+    """
+
+    def codegen(context, builder, _, values):
+        counter = builder.inttoptr(values[0], INT.as_pointer())
+        builder.atomic_rmw("add", counter, INT(1), "acq_rel")
+        tries = cgutils.alloca_once_value(builder, INT(0))
+        wait, done = builder.append_basic_block("wait"), builder.append_basic_block("done")
+        builder.branch(wait)
+        builder.position_at_end(wait)
+        tried = builder.add(builder.load(tries), INT(1))
+        builder.store(tried, tries)
+        if sys.platform != "win32":
+            with builder.if_then(builder.icmp_signed("==", builder.and_(tried, INT(1023)), INT(0))):
+                pause = cgutils.get_or_insert_function(
+                    builder.module, ir.FunctionType(ir.IntType(32), []), "sched_yield"
+                )
+                builder.call(pause, [])
+        arrived = builder.load_atomic(counter, "acquire", 8)
+        builder.cbranch(builder.icmp_signed(">=", arrived, values[1]), done, wait)
+        builder.position_at_end(done)
+        return context.get_dummy_value()
+
+    return types.void(counter, expected), codegen

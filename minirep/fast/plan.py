@@ -1,0 +1,196 @@
+"""From the walk over the tree to a list of steps, recorded once for an input size and replayed for every input.
+
+`minirep.network.walk` calls the operations of a backend with the nodes of the tree. The operations here compute
+nothing: they note down which kernel is to run on which buffers. The list of steps, a table of integers, then runs in
+one compiled function without returning to Python in between.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..network import Conv, Depthwise, Network, walk
+from ..reparam import fold
+from . import source_stamp
+from .depthwise import depthwise, pack_kernel
+from .emit import meet
+from .matmul import FEW, TILE, TILE_FLOATS, Bench, Layer, expand_project, pointwise
+from .memory import aligned, pack_matrix, pack_vector, padded
+from .stem import stem
+
+STEM, POINTWISE, DEPTHWISE, MIX = range(4)  # kinds of steps
+TOTAL = 9  # the word of a DEPTHWISE step that says what to add to its result
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """The number of a buffer; in the words of a step it stands for the buffer's address."""
+
+    number: int
+
+
+class Tensor:
+    """An activation that will be (N, T, F, C) in a buffer, which is free again when the walk lets go of it."""
+
+    def __init__(self, recorder: "Recorder", shape: tuple[int, ...]):
+        self.recorder, self.shape = recorder, shape
+        self.channels = padded(shape[3])  # as they lie in memory
+        self.rows = shape[0] * shape[1] * shape[2]
+        self.buffer = recorder.take_buffer(self.rows * self.channels)
+
+    def __add__(self, other: "Tensor") -> "Tensor":
+        """The sum over the paths of a block: the depthwise step that has just made ``other`` adds this one to it."""
+        self.recorder.steps[-1][1 + TOTAL] = self.buffer
+        return other
+
+    def __del__(self):
+        self.recorder.free.append(self.buffer)
+
+
+class Recorder:
+    """The operations of a backend, as in `minirep.ops`, that record steps: [kind, words ...]."""
+
+    def __init__(self, weights: "Weights", threads: int):
+        self.weights, self.threads = weights, threads
+        self.steps: list[list] = []
+        self.sizes: list[int] = []  # floats of each buffer
+        self.free: list[Buffer] = []
+        self.scratch = TILE_FLOATS  # floats that each thread needs for itself
+
+    def take_buffer(self, floats: int) -> Buffer:
+        """The smallest free buffer that is large enough, else the largest, which grows, else a new one."""
+        if not self.free:
+            self.free.append(Buffer(len(self.sizes)))
+            self.sizes.append(0)
+        self.free.sort(key=lambda b: (self.sizes[b.number] < floats, abs(self.sizes[b.number] - floats)))
+        best = self.free.pop(0)
+        self.sizes[best.number] = max(self.sizes[best.number], floats)
+        return best
+
+    def stem(self, x: "Input", conv: Conv) -> Tensor:
+        n, t, f = x.shape
+        out = Tensor(self, (n, -(-t // 4), -(-f // 4), conv.weight.shape[-1]))
+        self.scratch = max(self.scratch, 4 * -(-f // 2) * out.channels)
+        self.steps.append([STEM, x.buffer, n, t, f, *conv.weight.shape[:2], *self.weights.matrix(conv), out.buffer])
+        return out
+
+    def pointwise(self, x: Tensor, conv: Conv, stride=(1, 1), residual: Tensor | None = None, relu=None) -> Tensor:
+        n, t, f, _ = x.shape
+        out = Tensor(self, (n, -(-t // stride[0]), -(-f // stride[1]), conv.weight.shape[-1]))
+        layer = self.weights.matrix(conv, relu)
+        rest = 0 if residual is None else residual.buffer
+        self.steps.append([POINTWISE, x.buffer, t, f, x.channels, *stride, out.rows, *layer, out.buffer, rest])
+        return out
+
+    def depthwise(self, x: Tensor, layer: Depthwise) -> Tensor:
+        n, t, f, _ = x.shape
+        out = Tensor(self, x.shape)
+        axis = (n, t, f) if layer.axis == "time" else (n * t, f, 1)
+        self.steps.append([DEPTHWISE, x.buffer, *axis, x.channels, *self.weights.kernels(layer), 0, out.buffer])
+        return out
+
+    def mix(self, x: Tensor, convs: tuple[Conv, ...], residual: Tensor) -> Tensor:
+        few = self.threads > 1 and x.rows <= FEW  # then the threads share columns, and have to meet in between
+        together = 1 if len(convs) == 1 or few else 2
+        for conv in convs[:-together]:
+            x = self.pointwise(x, conv)
+        if together == 1:
+            return self.pointwise(x, convs[-1], residual=residual, relu=1)
+        expand, project = convs[-2:]
+        out = Tensor(self, (*x.shape[:3], project.weight.shape[-1]))
+        layers = *self.weights.matrix(expand), *self.weights.matrix(project)
+        self.steps.append([MIX, x.buffer, x.rows, x.channels, *layers, out.buffer, residual.buffer])
+        return out
+
+
+class Weights:
+    """The packed weights of each node of a tree, and what the steps say of them. Batch norms are folded first."""
+
+    def __init__(self):
+        self._packed: dict[int, tuple] = {}  # id of the node: (what must stay alive, words)
+
+    def matrix(self, conv: Conv, relu: int | None = None) -> tuple[int, ...]:
+        """(k, n, address of the weight, address of the bias, ReLU): a `matmul.Layer`."""
+        if id(conv) not in self._packed:
+            folded = fold(conv)
+            weight = pack_matrix(folded.weight.reshape(-1, folded.weight.shape[-1]))
+            bias = pack_vector(folded.bias)
+            words = weight.size // bias.size, bias.size, weight.ctypes.data, bias.ctypes.data, int(conv.relu)
+            self._packed[id(conv)] = (conv, weight, bias), words
+        words = self._packed[id(conv)][1]
+        return words if relu is None else (*words[:4], relu)
+
+    def kernels(self, layer: Depthwise) -> tuple[int, ...]:
+        """(address of the branches, their number, address of the summed bias, identity)."""
+        if id(layer) not in self._packed:
+            folded = [fold(branch) for branch in layer.branches]
+            kernels = [pack_kernel(branch.weight) for branch in folded]
+            bias = pack_vector(sum(branch.bias for branch in folded))
+            branches = np.array([(k.ctypes.data, len(b.weight)) for k, b in zip(kernels, folded)], np.int64)
+            words = branches.ctypes.data, len(branches), bias.ctypes.data, int(layer.identity)
+            self._packed[id(layer)] = (layer, kernels, bias, branches), words
+        return self._packed[id(layer)][1]
+
+
+class Input:
+    """Stands for the log-mels (N, T, F) while the walk is recorded: always buffer 0."""
+
+    def __init__(self, recorder: Recorder, shape: tuple[int, int, int], frame: tuple[int, int, int]):
+        self.shape = shape
+        self.buffer = recorder.take_buffer(int(np.prod(frame)))
+
+
+class Plan:
+    """The steps for one input shape (N, T, F), and where each stage ends."""
+
+    def __init__(self, network: Network, weights: Weights, shape: tuple[int, int, int], threads: int):
+        recorder = Recorder(weights, threads)
+        kt, kf = network.stem.weight.shape[:2]
+        self.frame = shape[0], shape[1] + kt - 1, shape[2] + kf - 1  # the input in a frame of zeros
+        self.inside = slice(None), slice(kt // 2, kt // 2 + shape[1]), slice(kf // 2, kf // 2 + shape[2])
+        self.ends = []  # (name, number of steps, buffer of the result, its shape)
+        for name, x in walk(network, Input(recorder, shape, self.frame), recorder):
+            self.ends.append((name, len(recorder.steps), x.buffer, x.shape))
+        self.steps, self.sizes, self.scratch, self.threads = recorder.steps, recorder.sizes, recorder.scratch, threads
+
+
+class Workspace:
+    """Memory for one forward pass at a time, and the steps of a plan with this memory's addresses filled in."""
+
+    def __init__(self, plan: Plan):
+        self.buffers = [aligned(size) for size in plan.sizes]
+        self.input = self.buffers[0][: np.prod(plan.frame)].reshape(plan.frame)[plan.inside]
+        self.scratch = [aligned(plan.scratch) for _ in range(plan.threads)]
+        self.scratch_at = np.array([s.ctypes.data for s in self.scratch], np.int64)
+        self.tables = np.zeros((plan.threads, 4, TILE), np.int64)
+        self.steps = np.zeros((len(plan.steps), max(map(len, plan.steps))), np.int64)
+        for row, step in zip(self.steps, plan.steps):
+            row[: len(step)] = [self.buffers[w.number].ctypes.data if isinstance(w, Buffer) else w for w in step]
+
+    def view(self, buffer: Buffer, shape: tuple[int, ...]) -> np.ndarray:
+        """A buffer as (N, T, F, C), less the channels that fill up its vectors."""
+        lying = (*shape[:3], padded(shape[3]))
+        return self.buffers[buffer.number][: np.prod(lying)].reshape(lying)[..., : shape[3]]
+
+
+@source_stamp.cached
+def run(thread, threads, steps, first, last, tables, scratch_at, counter):
+    """One thread's part of the steps [first, last)."""
+    table, scratch = tables[thread], scratch_at[thread]
+    bench = Bench(table[0], table[1], table[2], table[3], scratch)
+    for s in range(first, last):
+        w = steps[s]  # the words
+        if w[0] == STEM:
+            layer = Layer(w[7], w[8], w[9], w[10], w[11])
+            stem(thread, threads, bench, scratch, w[1], (w[2], w[3], w[4]), (w[5], w[6]), layer, w[12])
+        elif w[0] == POINTWISE:
+            layer = Layer(w[8], w[9], w[10], w[11], w[12])
+            pointwise(thread, threads, bench, w[1], (w[2], w[3], w[4]), (w[5], w[6]), w[7], layer, w[13], w[14])
+        elif w[0] == DEPTHWISE:
+            shape = (w[2], w[3], w[4], w[5])
+            depthwise(thread, threads, w[1], shape, w[6], w[7], w[8], w[9], w[10], w[11])
+        else:
+            expand, project = Layer(w[4], w[5], w[6], w[7], w[8]), Layer(w[9], w[10], w[11], w[12], w[13])
+            expand_project(thread, threads, bench, w[1], w[2], w[3], expand, project, w[14], w[15])
+        if threads > 1:
+            meet(counter, (s - first + 1) * threads)
