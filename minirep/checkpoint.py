@@ -62,56 +62,79 @@ def stored_merged(path) -> dict[str, Conv]:
         _require_fit(file, arch, state)
         if not _has_merged(state):
             return {}
-        parts: dict[str, dict] = {}
-        for name, shape in _tree_arrays(arch, merged=True).items():
-            if "_reparam." in published(name, shape, True)[0]:
-                layer, part = name.split(".branches.0.")
-                parts.setdefault(layer, {})[part] = _array(file, state, name, shape, merged=True)
-    return {layer: Conv(**arrays) for layer, arrays in parts.items()}
+        layers: dict[str, dict] = {}
+        for name, shape in _places(arch, merged=True).items():
+            if ".branches.0." in name:
+                layer, part = name.split(".branches.0.")  # part: weight or bias
+                layers.setdefault(layer, {})[part] = _array(file, state, name, shape, merged=True)
+    return {layer: Conv(**parts) for layer, parts in layers.items()}
 
 
 # --- names and shapes ------------------------------------------------------------------------------------------------
 
 POINTWISE = {"reduce": "branch2.a_head", "mix.0": "branch2.c", "mix.1": "branch2.d", "shortcut": "branch1"}
-SCALES = ("", "_medium", "_small")  # of a branch, largest first; the two small ones have these many taps:
+AXES = ("a", "b")  # time, then frequency
+SCALES = ("", "_medium", "_small")  # of the branches, largest first; the two small ones have always the same size:
 SMALL_KERNELS = (11, 3)
 NORM = {"scale": "weight", "shift": "bias", "mean": "running_mean", "variance": "running_var"}
 
 
-def published(name: str, shape: Shape, merged: bool = False) -> tuple[str, Shape]:
-    """The key and the shape in a checkpoint of an array of the tree.
+def published_key(name: str, merged: bool = False) -> str:
+    """The key in a checkpoint of an array of the tree. ``merged``: the tree's depthwise kernels are the merged ones.
 
-    >>> published("stages.0.2.paths.0.1.branches.1.weight", (11, 64))
-    ('s2.pathway0_res2.branch2.b_medium.weight', (64, 1, 1, 11))
+    >>> published_key("stages.0.2.paths.0.1.branches.1.bn.mean")
+    's2.pathway0_res2.branch2.b_bn_medium.running_mean'
+    >>> published_key("stages.0.2.paths.0.1.branches.0.bias", merged=True)
+    's2.pathway0_res2.branch2.b_reparam.bias'
     """
     node, norm, part = re.fullmatch(r"(.+?)\.(bn\.)?(\w+)", name).groups()
     if node == "stem":
-        kt, kf, c_in, c_out = shape if len(shape) == 4 else (0,) * 4
-        key, norm_key, axes = "s1.pathway0_stem.conv", "s1.pathway0_stem.bn", (c_out, c_in, kt, kf)
+        conv, bn = "s1.pathway0_stem.conv", "s1.pathway0_stem.bn"
     elif node.startswith("heads."):
         head = node.removeprefix("heads.")
-        key, norm_key, axes = "head.projection" + ("" if head == "class" else f"_{head}"), None, shape[::-1]
+        conv, bn = "head.projection" if head == "class" else f"head.projection_{head}", None
     else:
         _, stage, block, inner = node.split(".", 3)
         key = f"s{int(stage) + 2}.pathway0_res{block}."  # s1 is the stem
         if inner in POINTWISE:
-            key += POINTWISE[inner]
-            norm_key, axes = f"{key}_bn", (*shape[::-1], 1, 1)
-        else:  # paths.P.L.branches.B: L is the axis; all branches are in one path (P = 0) or each in its own (B = 0)
+            conv, bn = key + POINTWISE[inner], f"{key}{POINTWISE[inner]}_bn"
+        else:  # paths.P.L.branches.B: all branches are in one path (P = 0), or each is in a path of its own (B = 0)
             path, layer, branch = (int(n) for n in re.findall(r"\d+", inner))
-            suffix = SCALES[path + branch]
-            key += "branch2." + "ab"[layer]
-            norm_key = f"{key}_bn{suffix}"
-            key += "_reparam" if merged else suffix
-            axes = (shape[-1], 1, shape[0], 1) if layer == 0 else (shape[-1], 1, 1, shape[0])
-    return (f"{norm_key}.{NORM[part]}" if norm else f"{key}.{part}"), (shape if len(shape) == 1 else axes)
+            axis, scale = AXES[layer], SCALES[path + branch]
+            conv, bn = f"{key}branch2.{axis}{'_reparam' if merged else scale}", f"{key}branch2.{axis}_bn{scale}"
+    return f"{bn}.{NORM[part]}" if norm else f"{conv}.{part}"
 
 
-def _tree_arrays(arch: Architecture, merged: bool) -> dict[str, Shape]:
+def published_shape(name: str, shape: Shape) -> Shape:
+    """The shape in a checkpoint of an array of the tree: output channels first.
+
+    >>> published_shape("stages.0.2.paths.0.1.branches.1.weight", (11, 64))
+    (64, 1, 1, 11)
+    """
+    if len(shape) == 1:
+        return shape
+    if name == "stem.weight":
+        kt, kf, c_in, c_out = shape
+        return c_out, c_in, kt, kf
+    if name.startswith("heads."):
+        return shape[::-1]
+    if ".paths." in name:
+        k, c = shape
+        return (c, 1, k, 1) if ".0.branches." in name else (c, 1, 1, k)
+    return (*shape[::-1], 1, 1)
+
+
+def _places(arch: Architecture, merged: bool) -> dict[str, Shape]:
     """The names and shapes of all arrays of a tree."""
-    shapes = {}
-    build(arch, shapes.__setitem__, merged)
-    return shapes
+    places = {}
+    build(arch, places.__setitem__, merged)
+    return places
+
+
+def _published(arch: Architecture, merged: bool) -> dict[str, Shape]:
+    """The keys and shapes of the same arrays in a checkpoint."""
+    places = _places(arch, merged).items()
+    return {published_key(name, merged): published_shape(name, shape) for name, shape in places}
 
 
 def _has_merged(state: dict[str, Tensor]) -> bool:
@@ -126,10 +149,9 @@ def _is_merged_alone(arch: Architecture, state: dict[str, Tensor]) -> bool:
 def _require_fit(file: TorchFile, arch: Architecture, state: dict[str, Tensor]) -> None:
     """Every key and every shape fits, and the weights together are no larger than the file."""
     merged = _is_merged_alone(arch, state)
-    expected = dict(published(name, shape, merged) for name, shape in _tree_arrays(arch, merged).items())
-    if arch.kind == REP and _has_merged(state) and not merged:
-        beside = (published(name, shape, True) for name, shape in _tree_arrays(arch, merged=True).items())
-        expected |= {key: shape for key, shape in beside if "_reparam." in key}
+    expected = _published(arch, merged)
+    if arch.kind == REP and _has_merged(state):
+        expected |= _published(arch, merged=True)  # its other keys are in both
     # Each batch norm may say how many batches it saw in training, which matters to nobody later.
     counters = {key.replace(".running_mean", ".num_batches_tracked"): () for key in expected if "running_mean" in key}
     missing = [key for key in expected if key not in state]
@@ -175,7 +197,7 @@ def _array(file: TorchFile, state: dict[str, Tensor], name: str, shape: Shape, m
     PyTorch puts the output channels first, the tree puts them last, and between them they keep the same order: so one
     transposition serves the stem, 1 x 1, depthwise and linear weights alike.
     """
-    key = published(name, shape, merged)[0]
+    key = published_key(name, merged)
     tensor = state[key]
     if not tensor.is_float:
         raise file.error(f"{key} holds whole numbers, expected floating point")
@@ -247,7 +269,7 @@ class _Settings:
         try:
             return kind(**values)
         except MinirepError as error:
-            raise self.error(f"its configuration is not usable: {error}") from None
+            raise self.error(f"its configuration is not usable: {str(error)[:400]}") from None
 
     def per_stage(self, name: str, default: list | None = None) -> Shape:
         """One whole number for each stage, however deep in lists: [[1], [2], [2], [2]] -> (1, 2, 2, 2)."""
@@ -294,6 +316,8 @@ def _depths(config: _Settings, state: dict[str, Tensor], stages: int) -> Shape:
     """How many blocks each stage has in the weights; one of the two settings that tell it must say the same."""
     blocks = {key.split(".branch")[0] for key in state if ".branch" in key}  # "s2.pathway0_res0" ...
     found = tuple(sum(block.startswith(f"s{i + 2}.") for block in blocks) for i in range(stages))
+    if len(state) < 5 * len(blocks):  # a block has 19 weights and more; a file of empty ones must not cost us much
+        raise config.error(f"holds {len(state)} weights in {len(blocks)} blocks: too few to be a network")
     named = config.get("RESNET.DEPTH", int, 0)
     configured = {DEPTHS[named]} if named in DEPTHS else set()
     configured.add(config.per_stage("RESNET.NUM_BLOCK_TEMP_KERNEL", []))
@@ -307,18 +331,19 @@ def _depths(config: _Settings, state: dict[str, Tensor], stages: int) -> Shape:
 def _heads(config: _Settings, state: dict[str, Tensor]) -> dict[str, int]:
     """{head: classes} by the weights' biases: one head is "class", of several each carries its name ("verb", "noun").
 
-    MODEL.NUM_CLASSES must agree, save for UrbanSound8K: its published configuration says 35, its data set has 10.
+    MODEL.NUM_CLASSES must agree, save for UrbanSound8K: its published configuration says 35, and it has 10 classes.
     """
     heads = {}
     for key, tensor in state.items():
-        if head := re.fullmatch(r"head\.projection(?:_(\w+))?\.bias", key):
+        if head := re.fullmatch(r"head\.projection(?:_(\w{1,40}))?\.bias", key):
             heads[head[1] or "class"] = tensor.size
     configured = config.get("MODEL.NUM_CLASSES", (int, list))
     configured = [configured] if isinstance(configured, int) else list(config.per_stage("MODEL.NUM_CLASSES"))
     counts = sorted(heads.values())
     published_slip = config.dataset() == "urbansound8k" and configured == [35] and counts == [10]
     if counts != sorted(configured) and not published_slip:
-        raise config.error(f"the weights have heads for {heads} classes, the configuration says {configured}")
+        found, expected = shown(heads), shown(configured)
+        raise config.error(f"the weights have heads for {found} classes, the configuration says {expected}")
     return heads
 
 
@@ -346,15 +371,21 @@ def _recipe(config: _Settings, arch: Architecture) -> Recipe:
 
 
 def _labels(file: TorchFile, extras: dict, recipe_name: str, heads: dict[str, int]) -> dict[str, tuple[str, ...]]:
-    """The labels that the file carries, else those published with the recipe where their number fits, else numbers."""
+    """The labels that the file carries, else those published with the recipe where their number fits, else numbers.
+
+    A network for UrbanSound8K may have the 35 outputs of its published configuration: those beyond its 10 are numbered.
+    """
     if "labels" in extras:
         counts = {head: len(names) for head, names in extras["labels"].items()}
         if counts != heads:
-            raise file.error(f"labels: found {counts} names, expected {heads}")
+            raise file.error(f"labels: found {shown(counts)} names, expected {shown(heads)}")
         return extras["labels"]
     names = published_labels(recipe_name) if recipe_name in RECIPES else {}
-    numbered = numbered_labels(heads)
-    return {head: names[head] if len(names.get(head, ())) == n else numbered[head] for head, n in heads.items()}
+    labels = numbered_labels(heads)
+    for head, known in names.items():
+        if heads.get(head) == len(known) or (recipe_name == "urbansound8k" and heads.get(head) == 35):
+            labels[head] = known + labels[head][len(known) :]
+    return labels
 
 
 def _extras(file: TorchFile) -> dict:

@@ -17,6 +17,7 @@ Source: the instructions are described in the standard library's module pickleto
 import io
 import math
 import pickletools
+import struct
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -269,8 +270,8 @@ def run(program: bytes):
 # --- the file --------------------------------------------------------------------------------------------------------
 
 # What zipfile and the program of a damaged file raise.
-ZIP_ERRORS = (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, LookupError, OverflowError)
-PICKLE_ERRORS = (ValueError, TypeError, LookupError, AttributeError, OverflowError)
+ZIP_ERRORS = (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, LookupError, OverflowError, struct.error)
+PICKLE_ERRORS = (ValueError, TypeError, LookupError, AttributeError, OverflowError, struct.error)
 
 
 class _File(io.FileIO):

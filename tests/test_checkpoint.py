@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import pyth
 
-from minirep import RECIPES, MinirepError
-from minirep.checkpoint import published, read_checkpoint, stored_merged
+from minirep import RECIPES, MinirepError, read_checkpoint
+from minirep.checkpoint import stored_merged
 from minirep.config import INCEPTION, REP, published_labels
 from minirep.network import Conv, forward, is_fused
 from minirep.reparam import fuse, merge_branches
@@ -143,12 +143,6 @@ def test_two_heads(path):
     assert list(clf.labels) == ["verb", "noun"] and clf.labels == published_labels("epic-kitchens-100")
 
 
-def test_published_names_are_all_different():
-    names = ["stem.weight", "stem.bn.scale", "heads.class.weight", "heads.verb.bias"]
-    names += [f"stages.0.0.{n}.weight" for n in ("reduce", "mix.0", "mix.1", "shortcut", "paths.0.0.branches.0")]
-    assert len({published(name, (3, 2))[0] for name in names}) == len(names)
-
-
 # --- every way of storing it -----------------------------------------------------------------------------------------
 
 
@@ -242,6 +236,13 @@ def test_urbansound_may_be_configured_for_35(path, configured):
     assert clf.recipe == RECIPES["urbansound8k"] and clf.labels == published_labels("urbansound8k")
 
 
+def test_urbansound_with_the_35_outputs_of_its_configuration(path):
+    cfg = pyth.config(classes=(35,), dataset="urbansound8k")
+    labels = read(path, pyth.published_state(heads={"class": 35}), cfg).labels["class"]
+    assert labels[:10] == published_labels("urbansound8k")["class"]
+    assert labels[10:] == tuple(f"class {i}" for i in range(10, 35))
+
+
 def test_our_own_extras(path):
     extras = {
         "recipe": "digits",
@@ -301,6 +302,22 @@ def test_all_at_once(path):
     assert "missing: s2" in message and "not expected: 'x'" in message and "of another shape: head" in message
 
 
+def test_empty_blocks(path):
+    state = {f"s2.pathway0_res{i}.branch2.x": np.zeros(1, np.float32) for i in range(900)}
+    assert "too few" in refused(path, state | pyth.published_state())
+
+
+def test_long_names(path):
+    """A message stays short whatever stands in the file."""
+    state = {key.replace("projection", "projection_" + "x" * 5000): a for key, a in pyth.published_state().items()}
+    refused(path, state)
+    refused(
+        path, pyth.published_state() | {f"head.projection_{'x' * 30}{i}.bias": np.zeros(1, "f4") for i in range(99)}
+    )
+    refused(path, minirep={"labels": {str(i) * 100: ["x"] for i in range(99)}})
+    refused(path, cfg=pyth.config(width="x" * 5000))
+
+
 def test_merged_kernels_in_some_layers_only(path):
     message = refused(path, without(pyth.published_state(merged="both"), "res1.branch2.b_reparam.bias"))
     assert "missing: s3.pathway0_res1.branch2.b_reparam.bias" in message
@@ -353,6 +370,8 @@ def test_tensors_that_overlap(path):
     ({"depths": (1, 1, 1, 1)}, "have (1, 2, 1, 1) blocks in the stages, the configuration says (1, 1, 1, 1) or (3,"),
     ({"classes": (4,)}, "the weights have heads for {'class': 3} classes, the configuration says [4]"),
     ({"classes": (3, 4)}, "[3, 4]"),
+    ({"kind": "x" * 10_000}, "unknown kind 'xxx"),
+    ({"classes": range(9_000)}, "the configuration says [0, 1,"),
     ({"width": 4}, "of another shape: s1.pathway0_stem.conv.weight (2, 1, 5, 7) for (4, 1, 5, 7)"),
     ({"time": (21, 15, 21, 21)}, "s3.pathway0_res0.branch2.a.weight (4, 1, 21, 1) for (4, 1, 15, 1)"),
     ({"time": (21, 21, 21)}, "one a stage"),
