@@ -134,13 +134,13 @@ def log_mel_views(samples, rate: int | None, recipe: Recipe | str, views: int | 
     length = recording.length
     if length >= recipe.clip:
         starts = view_starts(length, recipe, views)
-        return np.stack([_fill(log_mel(recording.read(s, s + recipe.clip - 1), recipe), recipe) for s in starts])
+        return np.stack([fill(log_mel(recording.read(s, s + recipe.clip - 1), recipe), recipe) for s in starts])
     samples = recording.read(0, length)
     if recipe.repeat == "sample":
         samples = np.pad(samples, (0, recipe.clip - 1 - length), mode="edge") if length < recipe.clip - 1 else samples
-    return np.repeat(_fill(log_mel(samples, recipe), recipe)[None], views, axis=0)
+    return np.repeat(fill(log_mel(samples, recipe), recipe)[None], views, axis=0)
 
 
-def _fill(frames: np.ndarray, recipe: Recipe) -> np.ndarray:
+def fill(frames: np.ndarray, recipe: Recipe) -> np.ndarray:
     """Repeat the last frame up to the recipe's number: (t, 128) -> (frames, 128)."""
     return np.pad(frames[: recipe.frames], ((0, max(0, recipe.frames - len(frames))), (0, 0)), mode="edge")
