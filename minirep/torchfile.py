@@ -288,15 +288,15 @@ class _File(io.FileIO):
 class TorchFile:
     """A file of ``torch.save``, open: ``content`` is the saved object with `Tensor` in place of its tensors.
 
-    A tensor's numbers are read when `read` asks for them, a storage once however many tensors share it; what nobody
-    asks for, like the state of an optimizer, stays on disk. To be used in a ``with`` statement.
+    A tensor's numbers are read when `read` asks for them, and a storage once however many tensors are parts of it. What
+    nobody asks for, like the state of an optimizer, stays on disk. To be used in a ``with`` statement.
 
     Raises MinirepError, with the file's name, for anything that is not such a file or does not hold what it promises.
     """
 
     def __init__(self, path):
         self.path = Path(path)
-        self._storages: dict[str, bytes] = {}  # those read so far
+        self._shared: dict[str, bytes] = {}  # storages read so far in which there is more than one tensor
         try:
             if not self.path.is_file():
                 raise self.error("not a file" if self.path.exists() else "no such file")
@@ -334,18 +334,16 @@ class TorchFile:
         """
         storage, shape = tensor.storage, tensor.shape
         last = tensor.offset + sum((n - 1) * stride for n, stride in zip(shape, tensor.strides))
-        if tensor.size and (last >= storage.count or tensor.size > storage.count):
+        if not tensor.size or last >= storage.count or tensor.size > storage.count:
             raise self.error(
                 f"a tensor of shape {shape}, strides {tensor.strides} and offset {tensor.offset} "
-                f"goes beyond its storage of {storage.count} numbers"
+                f"is empty or goes beyond its storage of {storage.count} numbers"
             )
-        if not tensor.size:
-            return np.zeros(shape, "<f4" if storage.dtype == BFLOAT16 else storage.dtype)
-        numbers = self._numbers(storage)[tensor.offset :]
+        numbers = self._numbers(storage, keep=tensor.size < storage.count)[tensor.offset :]
         steps = [stride * numbers.itemsize if n > 1 else 0 for n, stride in zip(shape, tensor.strides)]
         array = np.lib.stride_tricks.as_strided(numbers, shape, steps, writeable=False)  # in bounds, as checked above
         if storage.dtype == BFLOAT16:
-            return (array.astype(np.uint32) << 16).view(np.float32)
+            return (array.astype(np.uint32, order="C") << 16).view(np.float32)
         return np.array(array, order="C")
 
     # --- steps of opening
@@ -362,7 +360,7 @@ class TorchFile:
         try:
             archive = zipfile.ZipFile(self._file)
         except ZIP_ERRORS as error:
-            raise self.error(f"damaged or cut short: {error}") from None
+            raise self.error(f"damaged or cut short: {shown(str(error))}") from None
         self._file.limit = self.size
         return archive
 
@@ -412,17 +410,19 @@ class TorchFile:
         try:
             data = self._zip.read(info)  # checks the checksum, too
         except ZIP_ERRORS as error:
-            raise self.error(f"the entry {shown(name)} is damaged: {error}") from None
+            raise self.error(f"the entry {shown(name)} is damaged: {shown(str(error))}") from None
         if len(data) != info.file_size:
             raise self.error(f"the entry {shown(name)} has {len(data)} bytes, expected {info.file_size}")
         return data
 
-    def _numbers(self, storage: Storage) -> np.ndarray:
-        """(count,) numbers of one storage; those of bfloat16 as uint16."""
+    def _numbers(self, storage: Storage, keep: bool) -> np.ndarray:
+        """(count,) numbers of one storage, those of bfloat16 as uint16. ``keep``: other tensors may want it, too."""
         dtype = np.dtype("<u2" if storage.dtype == BFLOAT16 else storage.dtype)
-        if storage.key not in self._storages:
-            self._storages[storage.key] = self._bytes(f"data/{storage.key}", self.size)
-        data = self._storages[storage.key]
+        data = self._shared.get(storage.key)
+        if data is None:
+            data = self._bytes(f"data/{storage.key}", self.size)
+        if keep:
+            self._shared[storage.key] = data
         if len(data) != storage.count * dtype.itemsize:
             raise self.error(
                 f"the storage {shown(storage.key)} has {len(data)} bytes, expected {storage.count} x {dtype.itemsize}"

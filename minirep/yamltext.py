@@ -43,7 +43,7 @@ def parse(text: str):
         return None
     value, end = _tree(rows, 0, 0)
     if end < len(rows):
-        raise ValueError(f"found {rows[end][1] or '-'!r} where its indentation does not fit")
+        raise ValueError(f"found {(rows[end][1] or '-')[:60]!r} where its indentation does not fit")
     return value
 
 
