@@ -4,6 +4,7 @@ Nothing in a built page is fetched from elsewhere: formulas become MathML here, 
 """
 
 import importlib
+import json
 import pkgutil
 import sys
 from pathlib import Path
@@ -26,6 +27,8 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "cli_reference",
+    "code_links",
+    "drawing",
     "mathml",
     "plain_docstrings",
 ]
@@ -93,7 +96,12 @@ def write_pages(folder: Path, pages: dict[str, bytes]) -> None:
 
 def tutorials() -> dict[str, bytes]:
     """The notebooks of ../tutorials: Sphinx reads only what lies under docs/."""
-    return {path.name: path.read_bytes() for path in sorted((HERE.parent / "tutorials").glob("*.ipynb"))}
+    pages = {}
+    for path in sorted((HERE.parent / "tutorials").glob("*.ipynb")):
+        notebook = json.loads(path.read_text("utf-8"))
+        notebook["metadata"].setdefault("language_info", {"name": "python", "pygments_lexer": "ipython3"})
+        pages[path.name] = json.dumps(notebook, ensure_ascii=False).encode()
+    return pages
 
 
 def modules() -> list[str]:
@@ -116,15 +124,21 @@ API_PAGE = """# {name}
 
 ```{{eval-rst}}
 .. automodule:: {name}
-   :members:
-   :undoc-members:{options}
+   :members:{options}
 ```
 """
+PUBLIC = """
+   :imported-members:
+
+.. py:data:: minirep.RECIPES
+   :type: dict[str, Recipe]
+
+   The published recipes by name: vggsound, epic-sounds, epic-kitchens-100, speech-commands-v2, urbansound8k, nsynth."""
 
 
 def api() -> dict[str, bytes]:
     """A page for each module; the package's own shows all public names."""
-    options = {"minirep": "\n   :imported-members:"}
+    options = {"minirep": PUBLIC}
     pages = {f"{name}.md": API_PAGE.format(name=name, options=options.get(name, "")) for name in ["minirep", *modules()]}
     return {name: text.encode() for name, text in pages.items()}
 

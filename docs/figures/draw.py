@@ -1,0 +1,370 @@
+"""Draws the figures of these pages: ``python docs/figures/draw.py`` writes each as NAME-light.svg and NAME-dark.svg.
+
+Needs the extra `plot`. Pictures of sounds and kernels are computed by minirep; only diagrams of boxes are drawn by hand.
+"""
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("svg")
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+import minirep
+from minirep import audio, frontend, reparam, store
+from minirep.network import random_network
+
+HERE = Path(__file__).parent
+DEMO = Path(minirep.__file__).parent / "data/demo"
+STYLES = {
+    "light": {"ink": "#2b2f33", "faint": "#c9ced3", "a": "#0a7d88", "b": "#d2691e", "c": "#7a52a8", "box": "#eef5f6"},
+    "dark": {"ink": "#d7dadd", "faint": "#4a5056", "a": "#5cc8d2", "b": "#f2a65a", "c": "#b99be0", "box": "#1f2b2e"},
+}
+FIGURES = {}
+
+
+def figure(function):
+    FIGURES[function.__name__.replace("_", "-")] = function
+    return function
+
+
+def panel(style, width=4.4, height=2.7):
+    fig, ax = plt.subplots(figsize=(width, height), layout="constrained")
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+    return fig, ax
+
+
+def clip(name="seven"):
+    recording = audio.open_recording(DEMO / f"{name}.wav")
+    return audio.resample(recording, 16000).read(0, 1 << 20)
+
+
+def draw_waveform(ax, style):
+    """The span of each of some hundred short stretches: what a line through all samples looks like, in less space."""
+    samples = clip()
+    spans = samples[: len(samples) // 32 * 32].reshape(-1, 32)
+    seconds = (np.arange(len(spans)) + 0.5) * 32 / 16000
+    ax.fill_between(seconds, spans.min(axis=1), spans.max(axis=1), color=style["a"], lw=0.5)
+    ax.set(xlabel="seconds", ylabel="sample", xlim=(0, len(samples) / 16000))
+
+
+# --- from the sound to the answer -------------------------------------------------------------------------------------
+
+RECIPE = minirep.RECIPES["vggsound"]  # its window is long enough to show harmonics
+CENTRE = 4640  # a sample in the first vowel of the word
+
+
+@figure
+def waveform(style):
+    fig, ax = panel(style)
+    draw_waveform(ax, style)
+    start, stop = (CENTRE - RECIPE.window / 2) / 16000, (CENTRE + RECIPE.window / 2) / 16000
+    ax.axvspan(start, stop, color=style["b"], alpha=0.45, lw=0)
+    ax.set_title("1  samples, and one window of 20 ms")
+    return fig
+
+
+@figure
+def windowed(style):
+    samples, window = clip(), frontend.hann(RECIPE.window)
+    cut = samples[CENTRE - RECIPE.window // 2 :][: RECIPE.window]
+    ms = np.arange(len(cut)) / 16
+    fig, ax = panel(style)
+    ax.plot(ms, cut, color=style["faint"], lw=1)
+    ax.plot(ms, np.abs(cut).max() * window, color=style["b"], lw=1.2, ls="--")
+    ax.plot(ms, cut * window, color=style["a"], lw=1.3)
+    ax.set(xlabel="milliseconds", title="2  times the Hann window", xlim=(0, ms[-1]), yticks=[])
+    return fig
+
+
+def spectrum():
+    samples, window = clip(), frontend.hann(RECIPE.window)
+    cut = samples[CENTRE - RECIPE.window // 2 :][: RECIPE.window]
+    return np.abs(np.fft.rfft(cut * window, frontend.FFT_SIZE))
+
+
+@figure
+def magnitudes(style):
+    fig, ax = panel(style)
+    ax.plot(np.linspace(0, 8, 1025), spectrum(), color=style["a"], lw=1)
+    ax.set(xlabel="kHz", title="3  magnitudes of its Fourier transform", xlim=(0, 8), ylim=0, yticks=[])
+    return fig
+
+
+@figure
+def mel_bands(style):
+    fig, ax = panel(style)
+    bands = frontend.mel_bands(16000)
+    for b in range(0, 128, 8):
+        ax.plot(np.linspace(0, 8, 1025), bands[:, b], color=style["a" if b % 16 else "b"], lw=1)
+    ax.set(xlabel="kHz", title="4  every eighth of the 128 mel bands", xlim=(0, 8), ylim=0, yticks=[0, 1])
+    return fig
+
+
+@figure
+def one_column(style):
+    fig, ax = panel(style)
+    column = np.log(spectrum() @ frontend.mel_bands(16000) + frontend.FLOOR)
+    ax.plot(column, color=style["a"], lw=1.2)
+    ax.set(xlabel="mel band", title="5  logarithm of what each band gathers", xlim=(0, 127))
+    return fig
+
+
+def picture(style, recipe, title):
+    log_mel = frontend.log_mel(clip(), recipe)
+    fig, ax = panel(style)
+    seconds = len(log_mel) * recipe.hop / recipe.rate
+    ax.imshow(log_mel.T, origin="lower", aspect="auto", extent=(0, seconds, 0, 128), cmap="magma", interpolation="nearest")
+    ax.set(xlabel="seconds", ylabel="mel band", title=title)
+    return fig, ax
+
+
+@figure
+def log_mel(style):
+    fig, ax = picture(style, RECIPE, "6  one column a window: the picture")
+    ax.axvline(CENTRE / 16000, color="white", lw=1, alpha=0.8)
+    return fig
+
+
+@figure
+def first_samples(style):
+    fig, ax = panel(style)
+    draw_waveform(ax, style)
+    ax.set_title("a spoken seven")
+    return fig
+
+
+@figure
+def then_picture(style):
+    return picture(style, minirep.RECIPES["speech-commands-v2"], "its log-mel picture")[0]
+
+
+@figure
+def last_answer(style):
+    if not store.default_model().exists():
+        return None
+    top = minirep.load().classify(DEMO / "seven.wav").top(5)[::-1]
+    fig, ax = panel(style)
+    ax.barh([label for label, _ in top], [p for _, p in top], color=style["a"], height=0.6)
+    ax.set(xlabel="probability", title="what the network says", xlim=(0, 1))
+    return fig
+
+
+# --- kernels ----------------------------------------------------------------------------------------------------------
+
+
+@figure
+def merge(style):
+    """One channel of a first block: its folded branches along time, the identity, and their sum."""
+    layer = random_network(minirep.Architecture(width=8), seed=6).stages[0][0].paths[0][0]
+    channel = 2
+    kernels = [reparam.widen(reparam.fold(b).weight, 21)[:, channel] for b in layer.branches]
+    identity = np.eye(21)[10]
+    names = ["21 taps", "11 taps,\n5 zeros\nat each end", "3 taps,\n9 zeros\nat each end", "identity,\na single 1", "merged:\ntheir sum"]
+    rows = [*kernels, identity, reparam.fuse_layer(layer).branches[0].weight[:, channel]]
+    assert np.allclose(rows[-1], sum(rows[:-1]), atol=1e-6)
+    fig, axes = plt.subplots(5, 1, figsize=(5, 6), layout="constrained", sharex=True, sharey=True)
+    taps = np.arange(-10, 11)
+    for i, (ax, name, kernel) in enumerate(zip(axes, names, rows)):
+        size = (21, 11, 3, 1, 21)[i]
+        inside = np.abs(taps) <= size // 2
+        colour = style["b"] if i == 4 else style["a"]
+        ax.bar(taps[inside], kernel[inside], color=colour, width=0.72)
+        ax.plot(taps[~inside], kernel[~inside], "o", ms=3, color=style["faint"])
+        ax.axhline(0, color=style["faint"], lw=0.8, zorder=0)
+        for side in ("top", "right", "bottom", "left"):
+            ax.spines[side].set_visible(False)
+        ax.set_yticks([])
+        ax.tick_params(bottom=i == 4)
+        ax.set_ylabel(name, rotation=0, ha="right", va="center", labelpad=12)
+        if i:
+            ax.text(-0.06, 1.06, "=" if i == 4 else "+", transform=ax.transAxes, ha="center", va="center", fontsize=15)
+    axes[-1].set(xlabel="tap, counted from the centre", xticks=range(-10, 11, 2), xlim=(-10.6, 10.6))
+    return fig
+
+
+@figure
+def reach(style):
+    """Which inputs one output depends on: computed, by sending a single 1 backwards through the two kernels."""
+    from minirep.ops import depthwise_conv
+
+    point = np.zeros((1, 25, 25, 1))
+    point[0, 12, 12] = 1
+    rng = np.random.default_rng(0)
+    fields = []
+    for size in (21, 11, 3):
+        kernel = rng.uniform(0.5, 1, (size, 1))
+        time = depthwise_conv(point, kernel, 1)
+        fields.append((time, depthwise_conv(time, kernel, 2)))
+    fig, axes = plt.subplots(1, 3, figsize=(5.4, 2.2), layout="constrained")
+    shown = [sum(f[0] for f in fields) > 0, sum(depthwise_conv(point, np.ones((k, 1)), 2) for k in (21, 11, 3)) > 0]
+    titles = ["along time", "along frequency", "one after the other"]
+    for ax, title, field in zip(axes, titles, [*shown, None]):
+        image = sum(np.ones_like(f[1]) * (f[1] > 0) for f in fields) if field is None else field
+        ax.imshow(np.ma.masked_equal(image[0, ..., 0].T, 0), cmap=plt.matplotlib.colors.ListedColormap(
+            [style["a"]] if field is not None else [style["faint"], style["a"], style["b"]]), interpolation="nearest")
+        ax.set(title=title, xticks=[], yticks=[], xlabel="time")
+        for spine in ax.spines.values():
+            spine.set_color(style["faint"])
+    axes[0].set_ylabel("frequency")
+    return fig
+
+
+# --- diagrams of blocks -----------------------------------------------------------------------------------------------
+
+
+class Diagram:
+    """Boxes and arrows in a plane of inches."""
+
+    def __init__(self, style, width, height):
+        self.style = style
+        self.fig = plt.figure(figsize=(width, height))
+        self.ax = self.fig.add_axes([0, 0, 1, 1], xlim=(0, width), ylim=(0, height))
+        self.ax.axis("off")
+
+    def box(self, x, y, text, width=1.9, height=0.42, colour="a", filled=True):
+        style = f"round,pad=0,rounding_size={min(0.12, height / 2)}"
+        face = self.style["box"] if filled else "none"
+        patch = FancyBboxPatch((x - width / 2, y - height / 2), width, height, boxstyle=style, fc=face,
+                               ec=self.style[colour], lw=1.4, zorder=3)  # fmt: skip
+        self.ax.add_patch(patch)
+        self.ax.text(x, y, text, ha="center", va="center_baseline", fontsize=10, zorder=4)
+
+    def circle(self, x, y, text="+", r=0.15):
+        self.ax.add_patch(plt.Circle((x, y), r, fc=self.style["box"], ec=self.style["b"], lw=1.4, zorder=3))
+        self.ax.text(x, y - 0.005, text, ha="center", va="center_baseline", fontsize=11, zorder=4)
+
+    def arrow(self, *points, head=True):
+        points = np.array(points)
+        if len(points) > 2:
+            self.ax.plot(*points[:-1].T, color=self.style["ink"], lw=1.2, zorder=1, solid_capstyle="butt")
+        self.ax.add_patch(FancyArrowPatch(points[-2], points[-1], arrowstyle="-|>" if head else "-", mutation_scale=10, lw=1.2,
+                                          color=self.style["ink"], shrinkA=0, shrinkB=0, zorder=1))  # fmt: skip
+
+    def note(self, x, y, text, **options):
+        self.ax.text(x, y, text, **{"ha": "left", "va": "center", "fontsize": 9, "color": self.style["ink"], **options})
+
+
+def depthwise_fan(d, y, axis, xs, identity_x, low):
+    """Branches that read the same input at height ``y`` and are summed at ``low``; the identity beside them."""
+    middle = (y + low) / 2
+    for x, k in zip(xs, (21, 11, 3)):
+        d.arrow((xs[1], y), (x, y), (x, middle + 0.21))
+        d.box(x, middle, f"{k} × 1" if axis == "time" else f"1 × {k}", width=0.82)
+        if x == xs[1]:
+            d.arrow((x, middle - 0.21), (x, low + 0.15))
+        else:
+            side = np.sign(x - xs[1])
+            d.arrow((x, middle - 0.21), (x, low), (xs[1] + side * 0.15, low))
+    d.arrow((xs[1], y), (identity_x, y), (identity_x, low), (xs[1] + 0.15, low))
+    d.circle(xs[1], low)
+
+
+@figure
+def block_rep(style):
+    d = Diagram(style, 4.3, 7.2)
+    c, right, left = 2.15, 3.95, 0.28
+    d.arrow((c, 7.15), (c, 6.71))
+    d.box(c, 6.5, "1 × 1, ReLU")
+    d.arrow((c, 6.29), (c, 5.95), head=False)
+    depthwise_fan(d, 5.95, "time", (c - 1, c, c + 1), right - 0.25, 4.7)
+    d.note(c + 0.22, 4.47, "ReLU")
+    d.arrow((c, 4.55), (c, 4.2), head=False)
+    depthwise_fan(d, 4.2, "frequency", (c - 1, c, c + 1), right - 0.25, 2.95)
+    d.note(c + 0.22, 2.72, "ReLU")
+    d.arrow((c, 2.8), (c, 2.46))
+    d.box(c, 2.25, "1 × 1, to 4 C, ReLU")
+    d.arrow((c, 2.04), (c, 1.76))
+    d.box(c, 1.55, "1 × 1, back to C")
+    d.arrow((c, 1.34), (c, 0.85))
+    d.circle(c, 0.7)
+    d.arrow((c, 6.95), (left, 6.95), (left, 0.7), (c - 0.15, 0.7))
+    d.note(left + 0.1, 0.87, "shortcut")
+    d.arrow((c, 0.55), (c, 0.05))
+    d.note(c + 0.12, 0.33, "ReLU")
+    return d.fig
+
+
+@figure
+def block_rep_fused(style):
+    d = Diagram(style, 4.3, 5.2)
+    c, left = 2.15, 0.28
+    d.arrow((c, 5.15), (c, 4.71))
+    for y, text, colour in ((4.5, "1 × 1, ReLU", "a"), (3.8, "21 × 1, ReLU", "b"), (3.1, "1 × 21, ReLU", "b"),
+                            (2.4, "1 × 1, to 4 C, ReLU", "a"), (1.7, "1 × 1, back to C", "a")):  # fmt: skip
+        d.box(c, y, text, colour=colour)
+        d.arrow((c, y - 0.21), (c, y - 0.49 if y > 2 else 0.85))
+    d.circle(c, 0.7)
+    d.arrow((c, 4.95), (left, 4.95), (left, 0.7), (c - 0.15, 0.7))
+    d.note(left + 0.1, 0.87, "shortcut")
+    d.arrow((c, 0.55), (c, 0.05))
+    d.note(c + 0.12, 0.33, "ReLU")
+    return d.fig
+
+
+def inception(style, collapsed):
+    d = Diagram(style, 4.3, 5.2 if collapsed else 6.0)
+    top = 5.15 if collapsed else 5.95
+    c, left, xs = 2.3, 0.28, (1.15, 2.3, 3.45)
+    d.arrow((c, top), (c, top - 0.44))
+    d.box(c, top - 0.65, "1 × 1")
+    d.arrow((c, top - 0.86), (c, top - 1.15), head=False)
+    for x, k in zip(xs, (21, 11, 3)):
+        d.arrow((c, top - 1.15), (x, top - 1.15), (x, top - 1.44))
+        d.box(x, top - 1.65, f"{k} × 1", width=0.95)
+        d.note(x + 0.06, top - 1.98, "ReLU", fontsize=8)
+        d.arrow((x, top - 1.86), (x, top - 2.14))
+        d.box(x, top - 2.35, f"1 × {k}", width=0.95)
+        d.note(x + 0.06, top - 2.68, "ReLU", fontsize=8)
+        if x == c:
+            d.arrow((x, top - 2.56), (x, top - 2.95))
+        else:
+            d.arrow((x, top - 2.56), (x, top - 3.1), (c + np.sign(x - c) * 0.15, top - 3.1))
+    d.circle(c, top - 3.1)
+    d.arrow((c, top - 3.25), (c, top - 3.49))
+    if collapsed:
+        d.box(c, top - 3.7, "1 × 1, C to C", colour="b")
+        last = top - 3.7
+    else:
+        d.box(c, top - 3.7, "1 × 1, to 4 C")
+        d.arrow((c, top - 3.91), (c, top - 4.19))
+        d.box(c, top - 4.4, "1 × 1, back to C")
+        last = top - 4.4
+    d.arrow((c, last - 0.21), (c, 0.85))
+    d.circle(c, 0.7)
+    d.arrow((c, top - 0.2), (left, top - 0.2), (left, 0.7), (c - 0.15, 0.7))
+    d.note(left + 0.1, 0.87, "shortcut")
+    d.arrow((c, 0.55), (c, 0.05))
+    d.note(c + 0.12, 0.33, "ReLU")
+    return d.fig
+
+
+@figure
+def block_inception(style):
+    return inception(style, False)
+
+
+@figure
+def block_inception_fused(style):
+    return inception(style, True)
+
+
+def main():
+    for mode, style in STYLES.items():
+        plt.rcParams.update({
+            "svg.hashsalt": "minirep", "svg.fonttype": "path", "font.size": 10, "axes.titlesize": 11,
+            "axes.titlelocation": "left", "savefig.transparent": True,
+            **{key: style["ink"] for key in ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")},
+        })  # fmt: skip
+        for name, draw in FIGURES.items():
+            fig = draw(style)
+            if fig is not None:
+                fig.savefig(HERE / f"{name}-{mode}.svg", metadata={"Date": None, "Creator": None})
+                plt.close(fig)
+
+
+if __name__ == "__main__":
+    main()
