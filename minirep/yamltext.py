@@ -12,11 +12,13 @@ import re
 MAX_TEXT = 1 << 16  # characters; the published configurations have 4,000
 MAX_DEPTH = 16
 
+# a key and its value, a piece of a list or mapping in one line, a quotation alone, what may stand behind all of them
 KEY = re.compile(r"""([^\s'"\[\]{},#&*!|>%@:-][^\s:]*|'[^']*'|"[^"\\]*"):(?: +(.*))?$""")
 QUOTED = r"""'(?:[^']|'')*'|"(?:[^"\\]|\\.)*\""""
 TOKEN = re.compile(rf"""\s*([\[\]{{}},]|:(?=\s|$)|{QUOTED}|[^\s\[\]{{}},:'"](?:[^\[\]{{}},:]|:(?!\s))*)""")
 MARKS = ("]", "}", ",", ":")
 SCALAR = re.compile(rf"({QUOTED})\s*(?:#.*)?$")
+END = re.compile(r"\s*(?:#.*)?$")
 
 WORDS = {"": None, "~": None, "null": None}
 WORDS |= {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
@@ -69,9 +71,9 @@ def _rows(text: str) -> list[list]:
             rest = rest[1:].lstrip()
             dashed = True
         if key := KEY.match(rest):
-            rows.append([indent, key[1].strip("'\""), key[2] or ""])
+            rows.append([indent, key[1].strip("'\""), "" if END.match(key[2] or "") else key[2]])
         elif dashed:
-            rows[-1][2] = rest
+            rows[-1][2] = "" if END.match(rest) else rest
         else:
             raise ValueError(f"line {number} is not understood: {line.strip()[:60]!r}")
     return rows
@@ -89,7 +91,7 @@ def _tree(rows: list[list], start: int, depth: int):
         # Deeper rows are the value. So is a list that is not deeper than its key: PyYAML writes it so.
         listed = i < len(rows) and rows[i][0] == indent and key is not None and rows[i][1] is None
         if i < len(rows) and (rows[i][0] > indent or listed):
-            if _plain(text):
+            if text:
                 raise ValueError(f"both a value and something nested in it: {text[:60]!r}")
             value, i = _tree(rows, i, depth + 1)
         else:
@@ -139,7 +141,7 @@ def _unescaped(escape: re.Match) -> str:
 def _flow(text: str):
     """A list [a, b] or a mapping {a: b}, nested in any way."""
     tokens, i = [], 0
-    while i < len(text) and not re.match(r"\s*(#|$)", text[i : i + 80]):
+    while i < len(text) and not END.match(text, i):
         token = TOKEN.match(text, i)
         if not token:
             raise ValueError(f"not understood: {text[i : i + 60]!r}")

@@ -11,8 +11,8 @@ from minirep.yamltext import MAX_TEXT, parse
 
 TEXT = """\
 # a comment
-NET:
-  DEPTHS:   # another
+NET:  # another
+  DEPTHS:   # and another
   - - 3
   - - 4
   KERNELS:
@@ -22,7 +22,7 @@ NET:
   MIXED:
     - [1, 2.5]
     - {a: 1, b: [x, 'y, z']}
-    -
+    - # and another
       - 7
     - KEY: 1
       OTHER: two words
@@ -67,8 +67,8 @@ def test_everything_at_once():
     ("", None), ("# only a comment", None), ("- 1\n- - 2\n  - 3", [1, [2, 3]]),
     ("a:\n- 1\nb: 2", {"a": [1], "b": 2}), ("a: x#y", {"a": "x#y"}),
     ("a:\r\n  b: 1\r\n", {"a": {"b": 1}}), ("a: {}", {"a": {}}), ("a: ''", {"a": ""}),
-    ("a: 1\na: 2", {"a": 2}), ("- a: 1\n  b: 2\n- a: 3", [{"a": 1, "b": 2}, {"a": 3}]), 
-    ("{a: [1,\n 2]}\n", {"a": [1, 2]}),
+    ("a: 1\na: 2", {"a": 2}), ("- a: 1\n  b: 2\n- a: 3", [{"a": 1, "b": 2}, {"a": 3}]),
+    ("{a: [1,\n 2]}\n", {"a": [1, 2]}), ("a: [1," + " " * 200 + "2]", {"a": [1, 2]}),
 ])  # fmt: skip
 def test_values(text, value):
     assert parse(text) == value
