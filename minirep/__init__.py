@@ -13,6 +13,7 @@ from .frontend import log_mel_views
 from .network import Network, stages
 from .reparam import fuse
 from .store import load, save
+from .stream import Stream
 
 __version__ = "0.1.0"
 
@@ -24,6 +25,7 @@ __all__ = [
     "Network",
     "Prediction",
     "Recipe",
+    "Stream",
     "fuse",
     "load",
     "log_mel_views",

@@ -1,0 +1,315 @@
+"""Sound that does not end: windows slide over it, and what they hear becomes events with a start and an end.
+
+    blocks of samples -> Arriving -> samples at the recipe's rate
+                      -> Windows  -> a log-mel for each window, a new one every hop
+                      -> the network's probabilities
+                      -> Tracker  -> events
+
+Memory does not grow with time: of what has been heard, only one window and what the resampler looks back on are kept.
+A window is classified as `minirep.Classifier.classify` would classify it if it were cut out: its log-mel is the same,
+bit for bit, although neighbours share most of their frames and each of those is computed once.
+"""
+
+import math
+import time
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import audio
+from .classify import Classifier
+from .config import MELS, Recipe
+from .errors import MinirepError
+from .frontend import before_centre, cut_frames, fill, log_mel_of_frames, log_mel_views
+
+HOP = 0.25  # seconds from one window to the next
+THRESHOLD = 0.5  # the probability from which on a sound counts as heard
+SMOOTH = 3  # windows whose probabilities are averaged
+IGNORED = ("silence", "unknown")  # labels for what is no event
+RELEASE = 0.5  # an event goes on while its probability is above this part of the threshold
+ENDLESS = 1 << 62  # samples: the length of a recording whose end is not known
+
+
+@dataclass(frozen=True)
+class Event:
+    """A sound that was heard from ``start`` to ``end`` (seconds), at most with the probability ``confidence``."""
+
+    start: float
+    end: float
+    label: str
+    confidence: float
+    head: str = "class"
+
+
+class Stream:
+    """Classifies sound while it arrives.
+
+    ``rate`` is the samples' own; they are resampled if the classifier's recipe has another. Every ``hop`` seconds
+    (rounded to whole frames: see ``stream.hop``) a window of one clip is classified, and the probabilities of the
+    last ``smooth`` windows are averaged. A label starts an event when it reaches ``threshold``, and the event lasts
+    until the label falls below half of it or another reaches it. Labels in ``ignore`` make no events.
+
+        stream = minirep.Stream(clf, rate=16000)
+        for block in microphone:                 # (n,) arrays of any length
+            for event in stream.feed(block):
+                print(event.label, event.start, event.end)
+        last = stream.close()
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        rate: int,
+        hop: float = HOP,
+        threshold: float = THRESHOLD,
+        smooth: int = SMOOTH,
+        ignore=IGNORED,
+    ):
+        recipe = classifier.recipe
+        if not 0 < hop < math.inf or not 0 < threshold <= 1 or type(smooth) is not int or smooth < 1:
+            raise MinirepError(
+                f"stream: found hop {hop!r}, threshold {threshold!r}, smooth {smooth!r}; expected a hop above 0, "
+                "a threshold above 0 and up to 1, and a whole number of windows of at least 1"
+            )
+        self.classifier = classifier
+        self.rate = audio.from_array(np.zeros(1), rate).rate  # or an error that says what is wrong with it
+        self.window = (recipe.clip - 1) / recipe.rate  # seconds
+        self.skipped = 0  # windows left out because the machine was too slow
+        self.load = 0.0  # seconds of work for a second of sound, as of late: above 1 we cannot keep up
+        self.log_mel = None  # (frames, 128) of the last window, and
+        self.start = 0.0  # where it began, in seconds
+        self._step = max(1, round(hop * recipe.rate / recipe.hop))  # frames from one window to the next
+        self._arriving = Arriving(self.rate, recipe.rate)
+        self._windows = Windows(recipe)
+        self._next = 0  # first frame of the next window
+        self._closed = False
+        self._trackers = [
+            Tracker(head, labels, self.hop, threshold, smooth, ignore) for head, labels in classifier.labels.items()
+        ]
+
+    @property
+    def hop(self) -> float:
+        """Seconds from one window to the next: the hop asked for, rounded to whole frames."""
+        return self._step * self.classifier.recipe.hop / self.classifier.recipe.rate
+
+    @property
+    def seconds(self) -> float:
+        """How much sound has been fed."""
+        return self._arriving.count / self.rate
+
+    @property
+    def heard(self) -> dict[str, tuple[str, float]]:
+        """{head: (label, probability)} of what is most probable now; empty before the first window."""
+        return {tracker.head: tracker.best for tracker in self._trackers if tracker.best}
+
+    def feed(self, samples, catch_up: bool = False) -> list[Event]:
+        """Take the next mono samples, as many as there are; gives the events that have ended.
+
+        With ``catch_up``, of several windows that are due only the newest is classified; the others count as skipped.
+        """
+        if self._closed:
+            raise MinirepError("stream: found samples after its end; expected a new Stream for them")
+        samples = np.asarray(samples)
+        if samples.size:
+            self._arriving.append(audio.from_array(samples, self.rate).read(0, len(samples)))
+        return self._classify_due(catch_up)
+
+    def _classify_due(self, catch_up: bool = False) -> list[Event]:
+        events = []
+        while (due := self._due()) > 0:
+            if catch_up:
+                self.skipped += due - 1
+                self._next += (due - 1) * self._step
+            events += self._classify_window()
+        return events
+
+    def close(self) -> list[Event]:
+        """The sound has ended: gives the events not given yet, from what no window has reached so far, too.
+
+        A stream shorter than one window is treated as `minirep.Classifier.classify` treats a short recording.
+        """
+        if self._closed:
+            return []
+        self._closed = True
+        self._arriving.close()
+        events = self._classify_due()
+        settled, recipe = self._arriving.settled, self.classifier.recipe
+        last = (settled - self._windows.length) // recipe.hop  # the window that ends with the sound, to the frame
+        if last >= 0 and self._next - self._step < last:
+            self._next = last
+            events += self._classify_window()
+        elif last < 0 < settled:
+            self.log_mel = log_mel_views(self._arriving.take(settled), recipe.rate, recipe, 1)[0]
+            events += self._track(0.0, settled / recipe.rate)
+        return events + [event for tracker in self._trackers for event in tracker.finish(self.seconds)]
+
+    def _due(self) -> int:
+        """How many windows are complete and wait to be classified."""
+        spare = self._arriving.settled - self._next * self.classifier.recipe.hop - self._windows.length
+        return spare // (self._step * self.classifier.recipe.hop) + 1
+
+    def _classify_window(self) -> list[Event]:
+        begin, recipe = time.perf_counter(), self.classifier.recipe
+        start = self._next * recipe.hop
+        new = self._arriving.take(start + self._windows.length - self._arriving.taken)
+        self.log_mel = self._windows.move_to(self._next, new)
+        self._next += self._step
+        events = self._track(start / recipe.rate, self.window)
+        load = (time.perf_counter() - begin) / self.hop
+        self.load += (load - self.load) * (0.2 if self.load else 1.0)
+        return events
+
+    def _track(self, start: float, length: float) -> list[Event]:
+        """Classify the log-mel at hand and tell the trackers. A window speaks for the moment in its middle."""
+        self.start = start
+        probabilities = self.classifier.probabilities(self.log_mel[None])
+        middle = start + length / 2
+        return [event for t in self._trackers for event in t.add(middle, probabilities[t.head][0])]
+
+
+# --- from blocks to samples at the recipe's rate --------------------------------------------------------------------
+
+
+class Arriving:
+    """Samples that arrive at one rate and are taken at another, in order: the same as `audio.resample` makes of the
+    whole, bit for bit, however they were cut into blocks.
+    """
+
+    def __init__(self, rate: int, wanted: int):
+        recording = audio.Recording("stream", rate, ENDLESS, self._read)
+        self._resampled = audio.resample(recording, wanted)
+        common = math.gcd(wanted, recording.rate)
+        self._up, self._down = wanted // common, recording.rate // common
+        same = self._up == self._down
+        # A resampled value depends on the samples this far to both sides; and it is computed in blocks.
+        self._reach = 0 if same else audio.reach(self._up, self._down) + 2
+        self._back = 0 if same else audio.SIZE * self._down // self._up + self._reach
+        self.count = 0  # samples that have arrived
+        self.settled = 0  # samples at the wanted rate that no further arrival will change
+        self.taken = 0  # of these, how many were taken
+        self._pieces, self._kept_from = [], 0  # the samples that are still needed, and the number of the first
+
+    def append(self, samples: np.ndarray) -> None:
+        """Put mono float32 samples behind what has arrived."""
+        self._pieces.append(samples)
+        self.count += len(samples)
+        self.settled = max(0, (self.count - self._reach) * self._up // self._down)
+
+    def close(self) -> None:
+        """Nothing more will arrive: beyond the end is silence."""
+        self.settled = -(-self.count * self._up // self._down)
+
+    def take(self, count: int) -> np.ndarray:
+        """The next ``count`` samples at the wanted rate; they must be settled."""
+        samples = self._resampled.read(self.taken, self.taken + count)
+        self.taken += count
+        self._forget(self.taken * self._down // self._up - self._back)
+        return samples
+
+    def _forget(self, first: int) -> None:
+        """Keep only the samples from number ``first`` on."""
+        kept = self._joined()
+        dropped = min(max(0, first - self._kept_from), len(kept))
+        self._pieces = [kept[dropped:]]
+        self._kept_from += dropped
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        """The samples [start, stop). What has not arrived yet is zero: no settled value depends on it."""
+        samples = np.zeros(stop - start, np.float32)
+        there = self._joined()[start - self._kept_from : stop - self._kept_from]
+        samples[: len(there)] = there
+        return samples
+
+    def _joined(self) -> np.ndarray:
+        if len(self._pieces) != 1:
+            self._pieces = [np.concatenate([np.zeros(0, np.float32), *self._pieces])]
+        return self._pieces[0]
+
+
+# --- from samples to the log-mel of each window ---------------------------------------------------------------------
+
+
+class Windows:
+    """The log-mel of a window that slides over samples, without computing a frame twice.
+
+    A window that is cut out of a recording has silence beyond both its ends, so the frames whose samples cross an end
+    ("edges", a few) are its own. All others ("inner") are as well the next window's, in another place.
+    """
+
+    def __init__(self, recipe: Recipe):
+        self.recipe = recipe
+        self.length = recipe.clip - 1  # samples of a window
+        self.frames = 1 + self.length // recipe.hop
+        before = before_centre(recipe)
+        inner_from = -(-before // recipe.hop)  # inner frames: those with t * hop - before >= 0
+        inner_to = (self.length - recipe.window + before) // recipe.hop + 1  # and t * hop - before + window <= length
+        self._from = min(inner_from, self.frames)
+        self._to = max(self._from, min(inner_to, self.frames))
+        self._samples = np.zeros(0, np.float32)  # the window's
+        self._inner = np.zeros((0, MELS), np.float32)  # its inner frames' log-mel
+        self._at = 0  # its first frame, counted from the start of the stream
+
+    def move_to(self, frame: int, new: np.ndarray) -> np.ndarray:
+        """The log-mel (recipe's frames, 128) of the window from ``frame`` on.
+
+        ``new`` are the samples that follow the last window's end, up to this one's.
+        """
+        self._samples = np.concatenate([self._samples, new])[-self.length :]
+        kept = self._inner[frame - self._at :]
+        self._at = frame
+        edges = self._from + self.frames - self._to
+        rows = self._compute((0, self._from), (self._to, self.frames), (self._from + len(kept), self._to))
+        self._inner = np.concatenate([kept, rows[edges:]])
+        return fill(np.concatenate([rows[: self._from], self._inner, rows[self._from : edges]]), self.recipe)
+
+    def _compute(self, *stretches: tuple[int, int]) -> np.ndarray:
+        """The log-mel of the window's frames in some stretches [first, last), all together."""
+        cuts = [cut_frames(self._samples, first, last, self.recipe) for first, last in stretches if first < last]
+        return log_mel_of_frames(np.concatenate(cuts), self.recipe)
+
+
+# --- from probabilities to events -----------------------------------------------------------------------------------
+
+
+class Tracker:
+    """Turns the probabilities of one head, window after window, into events.
+
+    An event begins at a higher probability than it needs to go on (hysteresis): one sound whose probability wavers
+    around the threshold is one event.
+    """
+
+    def __init__(self, head: str, labels, hop: float, threshold: float, smooth: int, ignore):
+        self.head, self.labels, self.hop = head, labels, hop
+        self.best = None  # (label, probability) of what is most probable now
+        self._threshold, self._release = threshold, RELEASE * threshold
+        self._ignored = set(ignore)
+        self._recent = deque(maxlen=smooth)  # (moment, probabilities) of the last windows
+        self._label = None  # index of the event's label while one goes on, and then
+        self._first = self._last = self._peak = 0.0  # its first and last moment and highest probability
+
+    def add(self, moment: float, probabilities: np.ndarray) -> list[Event]:
+        """Take a window's probabilities (classes,); gives the event that it ended, if it did."""
+        self._recent.append((moment, probabilities))
+        moment = sum(m for m, _ in self._recent) / len(self._recent)  # averaging over the past is late: this is not
+        p = np.mean([p for _, p in self._recent], axis=0)
+        leader = int(p.argmax())
+        self.best = self.labels[leader], float(p[leader])
+        reached = p[leader] >= self._threshold
+        ended = []
+        if self._label is not None and (p[self._label] < self._release or (reached and leader != self._label)):
+            ended = self.finish()
+        if self._label is None and reached and self.labels[leader] not in self._ignored:
+            self._label, self._first, self._peak = leader, moment, 0.0
+        if self._label is not None:
+            self._last, self._peak = moment, max(self._peak, float(p[self._label]))
+        return ended
+
+    def finish(self, end: float = math.inf) -> list[Event]:
+        """End what goes on, if anything does. Each moment stands for one hop of sound around it."""
+        if self._label is None:
+            return []
+        start, stop = max(0.0, self._first - self.hop / 2), min(end, self._last + self.hop / 2)
+        event = Event(start, stop, self.labels[self._label], self._peak, self.head)
+        self._label = None
+        return [event]
