@@ -31,6 +31,7 @@ extensions = [
     "drawing",
     "mathml",
     "plain_docstrings",
+    "source_links",
 ]
 exclude_patterns = ["_build", "_extensions", "jupyter_execute", "**.ipynb_checkpoints", "**/README.md"]
 templates_path = []

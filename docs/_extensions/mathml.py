@@ -3,18 +3,21 @@
 The translator from LaTeX comes with docutils, on which Sphinx stands.
 """
 
+import re
+
 from docutils.nodes import SkipNode
 from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.util import logging
 from sphinx.util.math import get_node_equation_number
 
-SYNONYMS = {r"\dots": r"\ldots", r"\lvert": "|", r"\rvert": "|"}  # what the translator does not know
+# What the translator does not know: sizes of brackets, which MathML finds by itself, and some synonyms.
+SYNONYMS = ((r"\\[bB]igg?[lrm]?(?![a-zA-Z])", ""), (r"\\dots(?![a-zA-Z])", r"\\ldots"), (r"\\[lr]vert(?![a-zA-Z])", "|"))
 
 
 def translate(tex: str, block: bool, node) -> str:
-    for known, other in SYNONYMS.items():
-        tex = tex.replace(known, other)
+    for pattern, other in SYNONYMS:
+        tex = re.sub(pattern, other, tex)
     if block and r"\\" in tex and r"\begin" not in tex:
         tex = rf"\begin{{aligned}}{tex}\end{{aligned}}"
     try:
