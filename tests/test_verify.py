@@ -8,6 +8,7 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import mutants
 import numpy as np
 import pytest
 from strategies import same
@@ -222,3 +223,8 @@ def test_convert_and_fuse_commute(tmp_path):
 def test_gamma():
     assert bounds.gamma(1, np.float64) == pytest.approx(2**-53)
     assert bounds.gamma(2**24, np.float32) == np.inf
+
+
+def test_every_fault_has_its_place_in_the_source():
+    """Whoever changes a line that tests/mutants.py plants a fault in, changes it there as well."""
+    assert mutants.misplaced() == []
