@@ -400,7 +400,8 @@ def test_the_number_of_instructions_is_limited(path):
 
 # --- any damage ------------------------------------------------------------------------------------------------------
 
-WHOLE = pyth.entries(pyth.checkpoint(SMALL_STATE, pyth.config(width=1, depths=(1, 1, 1, 1)), minirep={"recipe": "x"}))
+CONFIG = pyth.config(width=1, depths=(1, 1, 1, 1))
+WHOLE = pyth.entries(pyth.checkpoint(SMALL_STATE, CONFIG, minirep={"recipe": "x"}))
 FILE = pyth.archive(WHOLE)
 
 
@@ -461,11 +462,10 @@ def test_damaged_programs(tmp_path_factory, changes):
 
 @given(edits)
 def test_damaged_configurations(tmp_path_factory, changes):
-    text = edited(pyth.config(width=1, depths=(1, 1, 1, 1)).encode(), changes).decode(errors="replace")
-    state = pyth.tensors(SMALL_STATE)
-    pyth.write(tmp_path_factory.getbasetemp() / "damaged.pyth", pyth.checkpoint(state, text))
-    path = tmp_path_factory.getbasetemp() / "damaged.pyth"
-    either(path, path.read_bytes())
+    value = pyth.Writer().value
+    text = edited(CONFIG.encode(), changes).decode(errors="replace")
+    program = WHOLE["archive/data.pkl"].replace(value(CONFIG), value(text))
+    either(tmp_path_factory.getbasetemp() / "damaged.pyth", pyth.archive(WHOLE | {"archive/data.pkl": program}))
 
 
 def containers(inner):
