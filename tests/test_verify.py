@@ -4,18 +4,20 @@ import json
 import os
 import struct
 import sys
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import mutants
 import numpy as np
 import pytest
-from strategies import same
+import pyth
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import SEEDS, same
 
 import minirep
 from minirep import RECIPES, Architecture, Classifier, MinirepError, bounds, network, reparam, store, verify
-from minirep.checkpoint import read_checkpoint, stored_merged
+from minirep.checkpoint import read_checkpoint
 from minirep.cli import main
 from minirep.config import INCEPTION, REP
 
@@ -196,28 +198,44 @@ def test_the_reference_checkpoints(checkpoint, capsys):
     assert main(["verify", str(checkpoint)]) == 0
 
 
-@pytest.mark.parametrize("checkpoint", [p for p in GOLDEN if "merged-both" in str(p)], ids=lambda p: p.parent.name)
-def test_one_changed_tap_in_a_checkpoint_is_found(checkpoint, tmp_path, capsys):
-    """The first stored merged kernel's bytes are found in the file, and one of its taps is changed by 1e-3."""
-    path, conv = next(iter(stored_merged(checkpoint).items()))
-    raw = np.ascontiguousarray(conv.weight.T).astype("<f4")  # as PyTorch keeps it: (C, taps)
-    other = raw.copy()
-    other[1, 4] += 1e-3
-    with zipfile.ZipFile(checkpoint) as old, zipfile.ZipFile(tmp_path / "changed.pyth", "w") as new:
-        for info in old.infolist():
-            new.writestr(info.filename, old.read(info).replace(raw.tobytes(), other.tobytes()))
-    assert main(["verify", str(tmp_path / "changed.pyth")]) == 1
-    assert path in capsys.readouterr().out.splitlines()[-1]
+def merged_checkpoint(path, seed=0, tap=0.0):
+    """A checkpoint with merged kernels beside the branches, as the authors' merge leaves it; one tap is changed."""
+    state = pyth.published_state(merged="both", seed=seed)
+    pyth.write(path, pyth.checkpoint(state))
+    for layer, conv in stored_kernels(read_checkpoint(path).network).items():
+        _, stage, block, _, _, axis = layer.split(".")
+        key = f"s{int(stage) + 2}.pathway0_res{block}.branch2.{'ab'[int(axis)]}_reparam"
+        state[f"{key}.weight"] = conv.weight.T.reshape(state[f"{key}.weight"].shape).copy()
+        state[f"{key}.bias"] = conv.bias
+    state["s3.pathway0_res1.branch2.b_reparam.weight"][1, 0, 0, 17] += tap
+    pyth.write(path, pyth.checkpoint(state))
+    return str(path)
 
 
-def test_convert_and_fuse_commute(tmp_path):
-    """To fuse what was read equals to read what was stored fused: a checkpoint's way to model.npz has two ends."""
-    for checkpoint in GOLDEN:
-        assert main(["convert", str(checkpoint), "-o", str(tmp_path / "a.npz")]) == 0
-        assert main(["convert", str(checkpoint), "-o", str(tmp_path / "b.npz"), "--keep-branches"]) == 0
-        assert main(["fuse", str(tmp_path / "b.npz"), "-o", str(tmp_path / "c.npz")]) == 0
-        a, c = (store.read_model(tmp_path / name)[0] for name in ("a.npz", "c.npz"))
-        assert same(a, c) and same(a, reparam.fuse(read_checkpoint(checkpoint).network))
+def test_one_changed_tap_beside_the_branches_of_a_checkpoint_is_found(tmp_path, capsys):
+    assert main(["verify", merged_checkpoint(tmp_path / "checkpoint.pyth")]) == 0
+    assert "10 merged kernels" in capsys.readouterr().out
+    assert main(["verify", merged_checkpoint(tmp_path / "checkpoint.pyth", tap=1e-3)]) == 1
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "NOT WITHIN ITS BOUND: the merged kernel stored for stages.1.1.paths.0.1"
+    pyth.write(tmp_path / "alone.pyth", pyth.checkpoint(pyth.published_state(merged="alone")))
+    assert main(["verify", str(tmp_path / "alone.pyth")]) == 0  # nothing beside them to compare with
+    assert "merged kernels" not in capsys.readouterr().out
+
+
+@settings(max_examples=8)
+@given(SEEDS, st.integers(1, 3), st.sampled_from([None, "both", "alone"]))
+def test_convert_and_fuse_commute(tmp_path_factory, seed, width, merged):
+    """To fuse what was converted equals to convert what was fused, bit for bit."""
+    folder = tmp_path_factory.getbasetemp()
+    checkpoint, a, b, c = (str(folder / name) for name in ("x.pyth", "a.npz", "b.npz", "c.npz"))
+    state = pyth.published_state(width, merged=merged, seed=seed)
+    pyth.write(Path(checkpoint), pyth.checkpoint(state, pyth.config(width=width)))
+    assert main(["convert", checkpoint, "-o", a]) == 0
+    assert main(["convert", checkpoint, "-o", b, "--keep-branches"]) == 0
+    assert main(["fuse", b, "-o", c]) == 0
+    fused, later = store.read_model(a)[0], store.read_model(c)[0]
+    assert same(fused, later) and same(fused, reparam.fuse(read_checkpoint(checkpoint).network))
 
 
 def test_gamma():
