@@ -8,8 +8,9 @@ import numpy as np
 
 from .. import ops
 from ..network import Network, as_input
+from . import build
 from . import threads as teams
-from .plan import Plan, Weights, Workspace, run
+from .plan import Plan, Weights, Workspace
 
 PLANS = 8  # input shapes whose plan and workspaces are kept
 
@@ -81,9 +82,12 @@ class CompiledNetwork:
 
 def run_steps(workspace: Workspace, first: int, last: int, threads: int) -> None:
     """Run the steps [first, last) of a workspace's plan on a team of threads."""
+    run = build.program()
+    steps, tables = workspace.steps[first:last], workspace.tables
     counter = np.zeros(1, np.int64)  # of arrivals at the meeting points
 
     def work(thread, threads):
-        run(thread, threads, workspace.steps, first, last, workspace.tables, workspace.scratch_at, counter.ctypes.data)
+        run(thread, threads, steps.ctypes.data, steps.strides[0], len(steps), tables[thread].ctypes.data,
+            tables.strides[1], workspace.scratch[thread].ctypes.data, counter.ctypes.data)  # fmt: skip
 
     teams.team.run(threads, work)

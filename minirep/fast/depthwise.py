@@ -14,27 +14,14 @@ the axis are not read at all: there is no padded copy, and taps that can only me
 version is `minirep.ops.depthwise`.
 """
 
-import numpy as np
-from numba import njit
 from numba.extending import intrinsic
 
-from .emit import FLOAT_BYTES, INT, VECTOR_BYTES, Emitter, signature
-from .memory import aligned, padded, share
+from .emit import INT, Emitter, kernel, signature
+from .memory import BORDER, FLOAT_BYTES, SUMS, VECTOR_BYTES
+from .rows import share
 from .target import LANES
 
-SUMS = 8  # registers of sums
-BORDER = SUMS - 1  # zeros at both ends of the taps
 STEP = 4  # inputs taken at a time
-
-
-def pack_kernel(weight: np.ndarray) -> np.ndarray:
-    """(k, C) -> (vectors, 7 + k + 7, LANES), zeros around the taps."""
-    k, c = weight.shape
-    packed = aligned((k + 2 * BORDER) * padded(c)).reshape(-1, k + 2 * BORDER, LANES)
-    wide = np.zeros((k, padded(c)), np.float32)
-    wide[:, :c] = weight
-    packed[:, BORDER : BORDER + k] = wide.reshape(k, -1, LANES).transpose(1, 0, 2)
-    return packed
 
 
 @intrinsic(prefer_literal=True)
@@ -113,10 +100,11 @@ def tile(typingctx, vectors, x, step, length, first, branches, count, vector, bi
     return signature(args), codegen
 
 
-@njit
-def depthwise(thread, threads, x, shape, branches, count, bias, identity, total, out):
+@kernel
+def depthwise(thread, threads, x, shape, branches, bias, identity, total, out):
     """One layer. ``shape`` = (outer, length, inner, channels): the axis, and what lies around it in memory."""
     outer, length, inner, channels = shape
+    table, count = branches
     step = inner * channels * FLOAT_BYTES
     vectors = channels // LANES
     width = 2 if vectors % 2 == 0 else 1
@@ -132,8 +120,8 @@ def depthwise(thread, threads, x, shape, branches, count, bias, identity, total,
             bias_at = bias + vector * VECTOR_BYTES
             total_at = total + offset if total else 0
             if width == 2:
-                tile(2, x + offset, step, length, first_output, branches, count, vector, bias_at, identity, total_at,
+                tile(2, x + offset, step, length, first_output, table, count, vector, bias_at, identity, total_at,
                      out + offset)  # fmt: skip
             else:
-                tile(1, x + offset, step, length, first_output, branches, count, vector, bias_at, identity, total_at,
+                tile(1, x + offset, step, length, first_output, table, count, vector, bias_at, identity, total_at,
                      out + offset)  # fmt: skip

@@ -9,16 +9,22 @@ import sys
 from contextlib import contextmanager
 
 from llvmlite import ir
+from numba import njit
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from .memory import FLOAT_BYTES
 from .target import LANES
 
 FLOAT = ir.FloatType()
 VECTOR = ir.VectorType(FLOAT, LANES)
 INT = ir.IntType(64)
-FLOAT_BYTES = 4
-VECTOR_BYTES = LANES * FLOAT_BYTES
+INT_BYTES = 8
+
+
+def kernel(function):
+    """A compiled function that only others of its kind can call, and that never needs Python: no exceptions even."""
+    return njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
 
 
 def signature(args):
@@ -96,13 +102,25 @@ class Emitter:
 
 
 @intrinsic
-def integer_at(typingctx, address):
-    """The 64-bit integer that stands at an address."""
+def word(typingctx, address, index):
+    """The 64-bit integer that stands so many places after an address."""
 
     def codegen(context, builder, _, values):
-        return Emitter(builder).load(values[0], INT)
+        place = builder.add(values[0], builder.mul(values[1], INT(INT_BYTES)))
+        return builder.load(builder.inttoptr(place, INT.as_pointer()))
 
-    return types.int64(address), codegen
+    return types.int64(address, index), codegen
+
+
+@intrinsic
+def put_integer(typingctx, address, value):
+    """Write a 64-bit integer to an address."""
+
+    def codegen(context, builder, _, values):
+        builder.store(values[1], builder.inttoptr(values[0], INT.as_pointer()))
+        return context.get_dummy_value()
+
+    return types.void(address, value), codegen
 
 
 @intrinsic

@@ -23,23 +23,20 @@ project go together, a chunk of hidden channels at a time, so that the 4C-wide t
 
 from collections import namedtuple
 
-from numba import njit
 from numba.extending import intrinsic
 
-from .emit import FLOAT, FLOAT_BYTES, INT, VECTOR_BYTES, Emitter, signature
-from .memory import ONE, ZERO, address, compiled_panel_width, list_rows, share
+from .emit import FLOAT, INT, INT_BYTES, Emitter, kernel, signature
+from .memory import FLOAT_BYTES, VECTOR_BYTES, panel_width
+from .plan import DEPTH, FEW, TILE, TILE_FLOATS
+from .rows import ONE, ZERO, list_rows, share
 from .target import LANES, PANEL, ROWS
 
-DEPTH = 256  # of K taken at a time, and hidden channels of a chunk: a panel of 256 x 64 floats is 64 KiB
-TILE = 240  # rows of a tile at most; a multiple of ROWS
-TILE_FLOATS = 96 * 1024  # of x, hidden and out together in a tile: 384 KiB, for a second-level cache of 512 KiB or more
-FEW = 96  # rows up to which threads share columns instead: each reads only its part of the weights
-ADDRESS_BYTES = 8
+compiled_panel_width = kernel(panel_width)
 
 # A packed 1 x 1 convolution: (k, n) with n padded, addresses of the weight and the bias, whether a ReLU follows.
 Layer = namedtuple("Layer", "k n weight bias relu")
-# Where a thread works: tables of row addresses for x, out, hidden and residual, and the address of a hidden tile.
-Bench = namedtuple("Bench", "x out hidden residual tile")
+# Where a thread works: addresses of tables of row addresses for x, out, hidden and residual, and of scratch memory.
+Bench = namedtuple("Bench", "x out hidden residual scratch")
 
 
 @intrinsic(prefer_literal=True)
@@ -62,7 +59,7 @@ def block(
         places = [(r, v) for r in range(ROWS) for v in range(width)]
 
         def rows(table, offset):
-            return [e.add(e.load(e.add(table, r * ADDRESS_BYTES), INT), offset) for r in range(ROWS)]
+            return [e.add(e.load(e.add(table, r * INT_BYTES), INT), offset) for r in range(ROWS)]
 
         x, out = rows(x_rows, x_offset), rows(out_rows, column)
         with builder.if_else(e.nonzero(bias)) as (first, later):
@@ -101,7 +98,7 @@ def block(
     return signature(args), codegen
 
 
-@njit
+@kernel
 def multiply(rows, x, x_offset, patch, layer, first_k, columns, shift, out, residual, relu):
     """Rows times a stretch of ``columns`` of the weight, and of its rows from ``first_k`` on.
 
@@ -117,8 +114,8 @@ def multiply(rows, x, x_offset, patch, layer, first_k, columns, shift, out, resi
         bias = layer.bias + column * FLOAT_BYTES if first_k == 0 else 0
         place = column * FLOAT_BYTES - shift
         for row in range(0, rows, ROWS):
-            xs, outs = x + row * ADDRESS_BYTES, out + row * ADDRESS_BYTES
-            res = residual + row * ADDRESS_BYTES if residual else 0
+            xs, outs = x + row * INT_BYTES, out + row * INT_BYTES
+            res = residual + row * INT_BYTES if residual else 0
             if width == 4 * LANES:
                 block(4, xs, x_offset, taps, runs, run_step, panel, outs, place, bias, res, relu)
             elif width == 2 * LANES:
@@ -128,13 +125,13 @@ def multiply(rows, x, x_offset, patch, layer, first_k, columns, shift, out, resi
         column += width
 
 
-@njit
+@kernel
 def tile_rows(floats):
     """Rows of a tile, given the floats that each brings into the cache."""
     return max(ROWS, min(TILE, TILE_FLOATS // floats) // ROWS * ROWS)
 
 
-@njit
+@kernel
 def pointwise(thread, threads, bench, x, shape, stride, rows, layer, out, residual):
     """A 1 x 1 convolution of x with ``shape`` (T, F, C) at every ``stride``-th position: ``rows`` of them."""
     channels = shape[2]
@@ -148,7 +145,7 @@ def pointwise(thread, threads, bench, x, shape, stride, rows, layer, out, residu
         first, last = blocks[0] * ROWS, min(blocks[1] * ROWS, rows)
     size = tile_rows(min(channels, DEPTH) + layer.n)
     out_shape = (ONE, rows, layer.n)
-    residuals = address(bench.residual) if residual else ZERO
+    residuals = bench.residual if residual else ZERO
     while first < last:
         stop = min(first + size, last)
         list_rows(bench.x, x, first, stop, shape, stride)
@@ -158,20 +155,20 @@ def pointwise(thread, threads, bench, x, shape, stride, rows, layer, out, residu
         for k in range(0, layer.k, DEPTH):
             taps = min(DEPTH, layer.k - k)
             end = k + taps == layer.k
-            multiply(stop - first, address(bench.x), k * FLOAT_BYTES, (taps, ONE, ZERO), layer, k, columns, ZERO,
-                     address(bench.out), residuals if end else ZERO, layer.relu if end else ZERO)  # fmt: skip
+            multiply(stop - first, bench.x, k * FLOAT_BYTES, (taps, ONE, ZERO), layer, k, columns, ZERO,
+                     bench.out, residuals if end else ZERO, layer.relu if end else ZERO)  # fmt: skip
         first = stop
 
 
-@njit
+@kernel
 def expand_project(thread, threads, bench, x, rows, channels, expand, project, out, residual):
     """Two 1 x 1 convolutions and a shortcut, tile by tile and chunk by chunk: the second drawing above."""
     blocks = share(thread, threads, (rows + ROWS - 1) // ROWS)
     first, last = blocks[0] * ROWS, min(blocks[1] * ROWS, rows)
     chunk = min(DEPTH, expand.n)
     size = tile_rows(channels + chunk + project.n)
-    list_rows(bench.hidden, bench.tile, ZERO, size, (ONE, size, chunk), (ONE, ONE))
-    hidden = address(bench.hidden)
+    list_rows(bench.hidden, bench.scratch, ZERO, size, (ONE, size, chunk), (ONE, ONE))
+    hidden = bench.hidden
     while first < last:
         stop = min(first + size, last)
         list_rows(bench.x, x, first, stop, (ONE, rows, channels), (ONE, ONE))
@@ -181,8 +178,8 @@ def expand_project(thread, threads, bench, x, rows, channels, expand, project, o
             columns = (h, min(h + chunk, expand.n))
             taps = min(chunk, project.k - h)
             end = h + chunk >= expand.n
-            multiply(stop - first, address(bench.x), ZERO, (expand.k, ONE, ZERO), expand, ZERO, columns,
+            multiply(stop - first, bench.x, ZERO, (expand.k, ONE, ZERO), expand, ZERO, columns,
                      h * FLOAT_BYTES, hidden, ZERO, expand.relu)  # fmt: skip
             multiply(stop - first, hidden, ZERO, (taps, ONE, ZERO), project, h, (ZERO, project.n), ZERO,
-                     address(bench.out), address(bench.residual) if end else ZERO, ONE if end else ZERO)  # fmt: skip
+                     bench.out, bench.residual if end else ZERO, ONE if end else ZERO)  # fmt: skip
         first = stop

@@ -1,14 +1,14 @@
-"""How arrays lie in memory: channels in whole vectors, rows at known addresses, weights in the order they are read."""
+"""How arrays lie in memory: channels in whole vectors, weights in the order in which the kernels read them."""
 
 import numpy as np
-from numba import njit
 
-from .emit import FLOAT_BYTES
-from .target import LANES, PANEL, ROWS
+from .target import LANES, PANEL
 
+FLOAT_BYTES = 4
+VECTOR_BYTES = LANES * FLOAT_BYTES
 CACHE_LINE = 64  # bytes
-# Numba compiles a copy of a function for every literal that it is called with; not for these.
-ZERO, ONE = np.int64(0), np.int64(1)
+SUMS = 8  # outputs that the depthwise kernel works on together
+BORDER = SUMS - 1  # zeros around the taps of its weights
 
 
 def aligned(floats: int) -> np.ndarray:
@@ -23,6 +23,14 @@ def padded(channels: int) -> int:
     return -(-channels // LANES) * LANES
 
 
+def panel_width(columns: int) -> int:
+    """The widest panel that fits in what is left: 4, 2 or 1 vectors."""
+    width = PANEL
+    while width > columns:
+        width //= 2
+    return width
+
+
 def pack_vector(vector: np.ndarray) -> np.ndarray:
     """(C,) -> (padded C,), aligned."""
     packed = aligned(padded(len(vector)))
@@ -33,7 +41,7 @@ def pack_vector(vector: np.ndarray) -> np.ndarray:
 def pack_matrix(weight: np.ndarray) -> np.ndarray:
     """(K, N) -> panels one after another, each (K, panel width); N is padded with zeros.
 
-    A panel is 4 vectors wide, the last ones 2 or 1. The one that starts at column c starts at float c * K.
+    The panel that starts at column c starts at float c * K.
     """
     k, n = weight.shape
     wide = np.zeros((k, padded(n)), np.float32)
@@ -47,55 +55,11 @@ def pack_matrix(weight: np.ndarray) -> np.ndarray:
     return packed
 
 
-def panel_width(columns):
-    """The widest panel that fits in what is left."""
-    width = PANEL
-    while width > columns:
-        width //= 2
-    return width
-
-
-compiled_panel_width = njit(panel_width)
-
-
-@njit
-def address(table):
-    """Where an array starts, as a signed integer like all our addresses."""
-    return np.int64(table.ctypes.data)
-
-
-@njit
-def share(thread, threads, units):
-    """The units of work [first, last) of one thread: neighbours, and equally many for all but rounding."""
-    return units * thread // threads, units * (thread + 1) // threads
-
-
-@njit
-def list_rows(table, base, first, last, shape, stride):
-    """Write the addresses of rows first ... last - 1 into ``table``; the last is repeated up to whole blocks.
-
-    ``shape`` = (T, F, C) of the array at ``base``, ``stride`` the (time, frequency) steps from one row to the next;
-    rows count through (N, T / stride, F / stride).
-    """
-    time, freq, channels = shape
-    rows_f = (freq + stride[1] - 1) // stride[1]
-    rows_t = (time + stride[0] - 1) // stride[0]
-    f = first % rows_f
-    t = first // rows_f % rows_t
-    n = first // rows_f // rows_t
-    place = base
-    i = 0
-    while i < last - first:
-        place = base + ((n * time + t * stride[0]) * freq + f * stride[1]) * channels * FLOAT_BYTES
-        table[i] = place
-        i += 1
-        f += 1
-        if f == rows_f:
-            f = 0
-            t += 1
-            if t == rows_t:
-                t = 0
-                n += 1
-    while i % ROWS:
-        table[i] = place
-        i += 1
+def pack_kernel(weight: np.ndarray) -> np.ndarray:
+    """A depthwise kernel (k, C) -> (vectors, 7 + k + 7, LANES), zeros around the taps."""
+    k, c = weight.shape
+    wide = np.zeros((k, padded(c)), np.float32)
+    wide[:, :c] = weight
+    packed = aligned((k + 2 * BORDER) * padded(c)).reshape(-1, k + 2 * BORDER, LANES)
+    packed[:, BORDER : BORDER + k] = wide.reshape(k, -1, LANES).transpose(1, 0, 2)
+    return packed

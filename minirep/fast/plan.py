@@ -2,7 +2,7 @@
 
 `minirep.network.walk` calls the operations of a backend with the nodes of the tree. The operations here compute
 nothing: they note down which kernel is to run on which buffers. The list of steps, a table of integers, then runs in
-one compiled function without returning to Python in between.
+one compiled function, `program.run`, without returning to Python in between.
 """
 
 from dataclasses import dataclass
@@ -11,12 +11,13 @@ import numpy as np
 
 from ..network import Conv, Depthwise, Network, walk
 from ..reparam import fold
-from . import source_stamp
-from .depthwise import depthwise, pack_kernel
-from .emit import meet
-from .matmul import FEW, TILE, TILE_FLOATS, Bench, Layer, expand_project, pointwise
-from .memory import aligned, pack_matrix, pack_vector, padded
-from .stem import stem
+from .memory import aligned, pack_kernel, pack_matrix, pack_vector, padded
+from .target import ROWS
+
+DEPTH = 256  # of K taken at a time, and hidden channels of a chunk: a panel of 256 x 64 floats is 64 KiB
+TILE = 40 * ROWS  # rows of a tile at most
+TILE_FLOATS = 96 * 1024  # of x, hidden and out together in a tile: 384 KiB, for a second-level cache of 512 KiB or more
+FEW = 96  # rows up to which threads share columns instead: each reads only its part of the weights
 
 STEM, POINTWISE, DEPTHWISE, MIX = range(4)  # kinds of steps
 TOTAL = 9  # the word of a DEPTHWISE step that says what to add to its result
@@ -161,8 +162,7 @@ class Workspace:
         self.buffers = [aligned(size) for size in plan.sizes]
         self.input = self.buffers[0][: np.prod(plan.frame)].reshape(plan.frame)[plan.inside]
         self.scratch = [aligned(plan.scratch) for _ in range(plan.threads)]
-        self.scratch_at = np.array([s.ctypes.data for s in self.scratch], np.int64)
-        self.tables = np.zeros((plan.threads, 4, TILE), np.int64)
+        self.tables = np.zeros((plan.threads, 4, TILE + ROWS), np.int64)  # of row addresses, for each thread
         self.steps = np.zeros((len(plan.steps), max(map(len, plan.steps))), np.int64)
         for row, step in zip(self.steps, plan.steps):
             row[: len(step)] = [self.buffers[w.number].ctypes.data if isinstance(w, Buffer) else w for w in step]
@@ -171,26 +171,3 @@ class Workspace:
         """A buffer as (N, T, F, C), less the channels that fill up its vectors."""
         lying = (*shape[:3], padded(shape[3]))
         return self.buffers[buffer.number][: np.prod(lying)].reshape(lying)[..., : shape[3]]
-
-
-@source_stamp.cached
-def run(thread, threads, steps, first, last, tables, scratch_at, counter):
-    """One thread's part of the steps [first, last)."""
-    table, scratch = tables[thread], scratch_at[thread]
-    bench = Bench(table[0], table[1], table[2], table[3], scratch)
-    for s in range(first, last):
-        w = steps[s]  # the words
-        if w[0] == STEM:
-            layer = Layer(w[7], w[8], w[9], w[10], w[11])
-            stem(thread, threads, bench, scratch, w[1], (w[2], w[3], w[4]), (w[5], w[6]), layer, w[12])
-        elif w[0] == POINTWISE:
-            layer = Layer(w[8], w[9], w[10], w[11], w[12])
-            pointwise(thread, threads, bench, w[1], (w[2], w[3], w[4]), (w[5], w[6]), w[7], layer, w[13], w[14])
-        elif w[0] == DEPTHWISE:
-            shape = (w[2], w[3], w[4], w[5])
-            depthwise(thread, threads, w[1], shape, w[6], w[7], w[8], w[9], w[10], w[11])
-        else:
-            expand, project = Layer(w[4], w[5], w[6], w[7], w[8]), Layer(w[9], w[10], w[11], w[12], w[13])
-            expand_project(thread, threads, bench, w[1], w[2], w[3], expand, project, w[14], w[15])
-        if threads > 1:
-            meet(counter, (s - first + 1) * threads)

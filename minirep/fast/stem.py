@@ -13,12 +13,13 @@ needs three rows of the convolution at a time, so only three exist:
 The plain version is `minirep.ops.stem`.
 """
 
-from numba import njit
 from numba.extending import intrinsic
 
-from .emit import FLOAT_BYTES, VECTOR_BYTES, Emitter, signature
+from .emit import Emitter, kernel, signature
 from .matmul import multiply
-from .memory import ONE, ZERO, address, list_rows, share
+from .memory import FLOAT_BYTES, VECTOR_BYTES
+from .plan import TILE
+from .rows import ONE, ZERO, list_rows, share
 from .target import LANES
 
 
@@ -39,11 +40,11 @@ def largest(typingctx, count, out, a, b, c):
     return signature(args), codegen
 
 
-@njit
-def stem(thread, threads, bench, ring, x, shape, patch, layer, out):
+@kernel
+def stem(thread, threads, bench, x, shape, patch, layer, out):
     """``shape`` = (N, T, F) of the input, which at ``x`` stands in a frame of zeros that fits a ``patch`` (kt, kf).
 
-    ``ring``: address of four rows of the convolution, the fourth for the largest of the three.
+    The scratch memory holds four rows of the convolution, the fourth for the largest of the three.
     """
     n, time, freq = shape
     kt, kf = patch
@@ -51,6 +52,7 @@ def stem(thread, threads, bench, ring, x, shape, patch, layer, out):
     pooled_t, pooled_f = (rows_t + 1) // 2, (rows_f + 1) // 2
     framed = (time + kt - 1, freq + kf - 1, 1)
     row_bytes = rows_f * layer.n * FLOAT_BYTES
+    ring = bench.scratch
     tall = ring + 3 * row_bytes
     first, last = share(thread, threads, n * pooled_t)
     ready = -1  # rows of the convolution up to this one are in the ring
@@ -62,12 +64,12 @@ def stem(thread, threads, bench, ring, x, shape, patch, layer, out):
         while ready < min(2 * p + 1, rows_t - 1):
             ready += 1
             line = start + 2 * ready * framed[1] * FLOAT_BYTES
-            for f in range(0, rows_f, len(bench.x)):
-                stop = min(f + len(bench.x), rows_f)
+            for f in range(0, rows_f, TILE):
+                stop = min(f + TILE, rows_f)
                 list_rows(bench.x, line, f, stop, (ONE, framed[1], ONE), (ONE, ONE + ONE))
                 list_rows(bench.out, ring + ready % 3 * row_bytes, f, stop, (ONE, rows_f, layer.n), (ONE, ONE))
-                multiply(stop - f, address(bench.x), ZERO, (kf, kt, framed[1] * FLOAT_BYTES), layer, ZERO,
-                         (ZERO, layer.n), ZERO, address(bench.out), ZERO, layer.relu)  # fmt: skip
+                multiply(stop - f, bench.x, ZERO, (kf, kt, framed[1] * FLOAT_BYTES), layer, ZERO,
+                         (ZERO, layer.n), ZERO, bench.out, ZERO, layer.relu)  # fmt: skip
         # Beyond an edge there is nothing larger: its neighbour stands in for it.
         above, below = max(2 * p - 1, 0), min(2 * p + 1, rows_t - 1)
         rows = (ring + above % 3 * row_bytes, ring + 2 * p % 3 * row_bytes, ring + below % 3 * row_bytes)

@@ -1,0 +1,47 @@
+"""Rows of an array by their addresses, and the share of them that a thread works on."""
+
+import numpy as np
+
+from .emit import INT_BYTES, kernel, put_integer
+from .memory import FLOAT_BYTES
+from .target import ROWS
+
+# Numba compiles a copy of a function for every literal that it is called with; not for these.
+ZERO, ONE = np.int64(0), np.int64(1)
+
+
+@kernel
+def share(thread, threads, units):
+    """The units of work [first, last) of one thread: neighbours, and equally many for all but rounding."""
+    return units * thread // threads, units * (thread + 1) // threads
+
+
+@kernel
+def list_rows(table, base, first, last, shape, stride):
+    """Write the addresses of rows first ... last - 1 to ``table``; the last is repeated up to whole blocks.
+
+    ``shape`` = (T, F, C) of the array at ``base``, ``stride`` the (time, frequency) steps from one row to the next;
+    rows count through (N, T / stride, F / stride).
+    """
+    time, freq, channels = shape
+    rows_f = (freq + stride[1] - 1) // stride[1]
+    rows_t = (time + stride[0] - 1) // stride[0]
+    f = first % rows_f
+    t = first // rows_f % rows_t
+    n = first // rows_f // rows_t
+    row = base
+    end = table + (last - first) * INT_BYTES
+    while table < end:
+        row = base + ((n * time + t * stride[0]) * freq + f * stride[1]) * channels * FLOAT_BYTES
+        put_integer(table, row)
+        table += INT_BYTES
+        f += 1
+        if f == rows_f:
+            f = 0
+            t += 1
+            if t == rows_t:
+                t = 0
+                n += 1
+    for _ in range(ROWS - 1):
+        put_integer(table, row)
+        table += INT_BYTES
