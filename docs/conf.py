@@ -140,8 +140,8 @@ PUBLIC = """
 def api() -> dict[str, bytes]:
     """A page for each module; the package's own shows all public names."""
     options = {"minirep": PUBLIC}
-    pages = {f"{name}.md": API_PAGE.format(name=name, options=options.get(name, "")) for name in ["minirep", *modules()]}
-    return {name: text.encode() for name, text in pages.items()}
+    names = ["minirep", *modules()]
+    return {f"{name}.md": API_PAGE.format(name=name, options=options.get(name, "")).encode() for name in names}
 
 
 write_pages(HERE / "tutorials", tutorials())

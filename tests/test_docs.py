@@ -1,4 +1,4 @@
-"""What README.md and docs/ show is true: their code runs, what they print is what comes out, their links lead somewhere.
+"""What README.md and docs/ show is true: their code runs, it prints what they say, their links lead somewhere.
 
     ```python    run; all blocks of a page share one namespace and an empty folder with a few files (see `scene`)
     ```pycon     run as a doctest: what it prints must be what stands there
@@ -117,7 +117,7 @@ def close(found: float, expected: float) -> bool:
 
 
 def same(found: str, expected: str) -> bool:
-    """Whether a text is as shown, but for spaces, last digits, the length of bars and the SHA-256 of files made here."""
+    """Whether a text is as shown, but for spaces, last digits, lengths of bars and the SHA-256 of files made here."""
     found, expected = (re.sub(r"[▏▎▍▌▋▊▉█]+|\b[0-9a-f]{64}\b", "", text) for text in (found, expected))
 
     def words(text):
@@ -180,7 +180,8 @@ def commands(text: str):
 def run_command(command: str) -> str:
     """What a command prints, on stdout and stderr. Pipes and redirections work."""
     python = f"{shlex.quote(sys.executable)} -m minirep"
-    env = os.environ | {"PYTHONPATH": str(Path(minirep.__file__).parents[1]), "PYTHONIOENCODING": "utf-8", "COLUMNS": "80"}
+    package = str(Path(minirep.__file__).parents[1])
+    env = os.environ | {"PYTHONPATH": package, "PYTHONIOENCODING": "utf-8", "COLUMNS": "80"}
     line = re.sub(r"(^|[|;&] *)minirep\b", lambda m: m[1] + python, command)
     done = subprocess.run(["bash", "-c", line], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env, timeout=300)
     return done.stdout.decode()
@@ -267,7 +268,7 @@ class _Links(html.parser.HTMLParser):
 
 
 def faults(site: Path) -> list[str]:
-    """What is wrong with the links of a built site: those that lead nowhere, and what would be fetched from elsewhere."""
+    """What is wrong with a built site: links that lead nowhere, and what would be fetched from elsewhere."""
     pages = {}
     for path in site.rglob("*.html"):
         pages[path] = _Links()
@@ -310,7 +311,8 @@ def printed(code: str, namespace: dict) -> str:
         try:
             exec(compile(code, "<page>", "single"), namespace)
         except Exception as error:
-            return f"Traceback (most recent call last):\n    ...\n{type(error).__module__}.{type(error).__name__}: {error}\n"
+            name = f"{type(error).__module__}.{type(error).__name__}".removeprefix("builtins.")
+            return f"Traceback (most recent call last):\n    ...\n{name}: {error}\n"
     return out.getvalue()
 
 

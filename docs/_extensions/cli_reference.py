@@ -49,9 +49,7 @@ def listing(parser):
         for i, text in enumerate(invocations(action)):
             term += [nodes.Text(", ")] * bool(i) + [nodes.literal("", text)]
         help_text = (action.help or "") % (vars(action) | {"prog": parser.prog})
-        listed += nodes.definition_list_item(
-            "", term, nodes.definition("", nodes.paragraph(text=sentence(help_text)))
-        )
+        listed += nodes.definition_list_item("", term, nodes.definition("", nodes.paragraph(text=sentence(help_text))))
     return listed
 
 
@@ -62,7 +60,8 @@ def invocations(action) -> list[str]:
         return [name if isinstance(name, str) else " ".join(name)]
     if action.nargs == 0:
         return list(action.option_strings)
-    value = action.metavar or ("{" + ",".join(map(str, action.choices)) + "}" if action.choices else action.dest.upper())
+    choices = "{" + ",".join(map(str, action.choices or ())) + "}"
+    value = action.metavar or (choices if action.choices else action.dest.upper())
     return [f"{option} {value}" for option in action.option_strings]
 
 

@@ -1,9 +1,7 @@
 """The directive ``drawing``: figures of docs/figures side by side, each in its light or dark version as the page is.
 
-    ```{drawing} waveform windowed
-    :alt: what can be seen, for those who cannot
-    Caption.
-    ```
+Its arguments are the figures' names, its option "alt" says what can be seen, for those who cannot; its content is the
+caption.
 """
 
 from docutils import nodes
@@ -22,7 +20,9 @@ class Drawing(SphinxDirective):
         for name in self.arguments:
             cell = nodes.container(classes=["drawing"])
             for mode in ("light", "dark"):
-                image = nodes.image(uri=f"/figures/{name}-{mode}.svg", alt=self.options["alt"], classes=[f"only-{mode}"])
+                image = nodes.image(
+                    uri=f"/figures/{name}-{mode}.svg", alt=self.options["alt"], classes=[f"only-{mode}"]
+                )
                 image["width"] = self.options.get("width", "100%")
                 self.add_name(image)
                 cell += image

@@ -12,7 +12,11 @@ from sphinx.util import logging
 from sphinx.util.math import get_node_equation_number
 
 # What the translator does not know: sizes of brackets, which MathML finds by itself, and some synonyms.
-SYNONYMS = ((r"\\[bB]igg?[lrm]?(?![a-zA-Z])", ""), (r"\\dots(?![a-zA-Z])", r"\\ldots"), (r"\\[lr]vert(?![a-zA-Z])", "|"))
+SYNONYMS = (
+    (r"\\[bB]igg?[lrm]?(?![a-zA-Z])", ""),
+    (r"\\dots(?![a-zA-Z])", r"\\ldots"),
+    (r"\\[lr]vert(?![a-zA-Z])", "|"),
+)
 
 
 def translate(tex: str, block: bool, node) -> str:

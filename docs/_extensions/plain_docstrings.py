@@ -21,18 +21,25 @@ def mark(app, what, name, obj, options, lines):
         elif line.startswith("    ") and not literal and not doctest and after_gap:
             before = next((text.strip() for text in reversed(lines[:i]) if text.strip()), "")
             if not before.endswith("::"):
-                out += ["::", ""]
+                out += [".. code-block:: text", ""]
             literal = True
         out.append(line if literal or doctest else SPECIAL.sub(lambda m: m[1] or "\\" + m[2], line))
     lines[:] = out
 
 
-def default_of_factory(app, what, name, obj, options, signature, returns):
-    """A dataclass's "<factory>" is no Python, and a signature with it would not be laid out."""
-    return (signature or "").replace("<factory>", "...") or None, returns
+def plain_defaults(app, what, name, obj, options, signature, returns):
+    """Defaults that are no Python as they are printed: a dataclass's "<factory>", and modules, with their paths."""
+    signature = re.sub(r"<module '([\w.]+)' from '[^']*'>", r"\1", signature or "").replace("<factory>", "...")
+    return signature or None, returns
+
+
+def skip_field_numbers(app, what, name, obj, skip, options):
+    """Python describes the fields of a named tuple as "Alias for field number 0": that tells nobody anything."""
+    return True if (getattr(obj, "__doc__", None) or "").startswith("Alias for field number") else None
 
 
 def setup(app):
-    app.connect("autodoc-process-signature", default_of_factory)
+    app.connect("autodoc-skip-member", skip_field_numbers)
+    app.connect("autodoc-process-signature", plain_defaults)
     app.connect("autodoc-process-docstring", mark, priority=400)  # before numpydoc, at 500
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,7 +1,8 @@
-"""Draws the figures of these pages: ``python docs/figures/draw.py`` writes each as NAME-light.svg and NAME-dark.svg.
+"""Draws the figures of these pages: ``python docs/figures/draw.py`` writes NAME-light.svg and NAME-dark.svg of each.
 
-Needs the extra `plot`. Pictures of sounds and kernels are computed by minirep; only diagrams of boxes are drawn by hand.
+Needs the extra `plot`. Pictures of sounds and kernels are computed by minirep; only boxes are drawn by hand.
 """
+# ruff: noqa: RUF001 (a multiplication sign is meant)
 
 from pathlib import Path
 
@@ -22,6 +23,7 @@ STYLES = {
     "light": {"ink": "#2b2f33", "faint": "#c9ced3", "a": "#0a7d88", "b": "#d2691e", "c": "#7a52a8", "box": "#eef5f6"},
     "dark": {"ink": "#d7dadd", "faint": "#4a5056", "a": "#5cc8d2", "b": "#f2a65a", "c": "#b99be0", "box": "#1f2b2e"},
 }
+INKED = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
 FIGURES = {}
 
 
@@ -113,12 +115,17 @@ def one_column(style):
     return fig
 
 
-def picture(style, recipe, title):
+def draw_log_mel(ax, log_mel, recipe):
+    extent = (0, len(log_mel) * recipe.hop / recipe.rate, 0, 128)
+    ax.imshow(log_mel.T, origin="lower", aspect="auto", extent=extent, cmap="magma", interpolation="nearest")
+    ax.set(xlabel="seconds", ylabel="mel band")
+
+
+def picture(style, recipe, title, *size):
     log_mel = frontend.log_mel(clip(), recipe)
-    fig, ax = panel(style)
-    seconds = len(log_mel) * recipe.hop / recipe.rate
-    ax.imshow(log_mel.T, origin="lower", aspect="auto", extent=(0, seconds, 0, 128), cmap="magma", interpolation="nearest")
-    ax.set(xlabel="seconds", ylabel="mel band", title=title)
+    fig, ax = panel(style, *size)
+    draw_log_mel(ax, log_mel, recipe)
+    ax.set_title(title)
     return fig, ax
 
 
@@ -131,7 +138,7 @@ def log_mel(style):
 
 @figure
 def first_samples(style):
-    fig, ax = panel(style)
+    fig, ax = panel(style, 3, 2.2)
     draw_waveform(ax, style)
     ax.set_title("a spoken seven")
     return fig
@@ -139,7 +146,7 @@ def first_samples(style):
 
 @figure
 def then_picture(style):
-    return picture(style, minirep.RECIPES["speech-commands-v2"], "its log-mel picture")[0]
+    return picture(style, minirep.RECIPES["speech-commands-v2"], "its log-mel picture", 3, 2.2)[0]
 
 
 @figure
@@ -147,7 +154,7 @@ def last_answer(style):
     if not store.default_model().exists():
         return None
     top = minirep.load().classify(DEMO / "seven.wav").top(5)[::-1]
-    fig, ax = panel(style)
+    fig, ax = panel(style, 3, 2.2)
     ax.barh([label for label, _ in top], [p for _, p in top], color=style["a"], height=0.6)
     ax.set(xlabel="probability", title="what the network says", xlim=(0, 1))
     return fig
@@ -163,7 +170,8 @@ def merge(style):
     channel = 2
     kernels = [reparam.widen(reparam.fold(b).weight, 21)[:, channel] for b in layer.branches]
     identity = np.eye(21)[10]
-    names = ["21 taps", "11 taps,\n5 zeros\nat each end", "3 taps,\n9 zeros\nat each end", "identity,\na single 1", "merged:\ntheir sum"]
+    names = ["21 taps", "11 taps,\n5 zeros\nat each end", "3 taps,\n9 zeros\nat each end"]
+    names += ["identity,\na single 1", "merged:\ntheir sum"]
     rows = [*kernels, identity, reparam.fuse_layer(layer).branches[0].weight[:, channel]]
     assert np.allclose(rows[-1], sum(rows[:-1]), atol=1e-6)
     fig, axes = plt.subplots(5, 1, figsize=(5, 6), layout="constrained", sharex=True, sharey=True)
@@ -204,8 +212,13 @@ def reach(style):
     titles = ["along time", "along frequency", "one after the other"]
     for ax, title, field in zip(axes, titles, [*shown, None]):
         image = sum(np.ones_like(f[1]) * (f[1] > 0) for f in fields) if field is None else field
-        ax.imshow(np.ma.masked_equal(image[0, ..., 0].T, 0), cmap=plt.matplotlib.colors.ListedColormap(
-            [style["a"]] if field is not None else [style["faint"], style["a"], style["b"]]), interpolation="nearest")
+        ax.imshow(
+            np.ma.masked_equal(image[0, ..., 0].T, 0),
+            cmap=plt.matplotlib.colors.ListedColormap(
+                [style["a"]] if field is not None else [style["faint"], style["a"], style["b"]]
+            ),
+            interpolation="nearest",
+        )
         ax.set(title=title, xticks=[], yticks=[], xlabel="time")
         for spine in ax.spines.values():
             spine.set_color(style["faint"])
@@ -241,8 +254,8 @@ class Diagram:
         points = np.array(points)
         if len(points) > 2:
             self.ax.plot(*points[:-1].T, color=self.style["ink"], lw=1.2, zorder=1, solid_capstyle="butt")
-        self.ax.add_patch(FancyArrowPatch(points[-2], points[-1], arrowstyle="-|>" if head else "-", mutation_scale=10, lw=1.2,
-                                          color=self.style["ink"], shrinkA=0, shrinkB=0, zorder=1))  # fmt: skip
+        look = {"arrowstyle": "-|>" if head else "-", "mutation_scale": 10, "lw": 1.2, "color": self.style["ink"]}
+        self.ax.add_patch(FancyArrowPatch(points[-2], points[-1], shrinkA=0, shrinkB=0, zorder=1, **look))
 
     def note(self, x, y, text, **options):
         self.ax.text(x, y, text, **{"ha": "left", "va": "center", "fontsize": 9, "color": self.style["ink"], **options})
@@ -357,7 +370,7 @@ def main():
         plt.rcParams.update({
             "svg.hashsalt": "minirep", "svg.fonttype": "path", "font.size": 10, "axes.titlesize": 11,
             "axes.titlelocation": "left", "savefig.transparent": True,
-            **{key: style["ink"] for key in ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")},
+            **dict.fromkeys(INKED, style["ink"]),
         })  # fmt: skip
         for name, draw in FIGURES.items():
             fig = draw(style)
