@@ -286,10 +286,11 @@ class Tracker:
         self._ignored = set(ignore)
         self._recent = deque(maxlen=smooth)  # (moment, probabilities) of the last windows
         self._label = None  # index of the event's label while one goes on, and then
-        self._first = self._last = self._peak = 0.0  # its first and last moment and highest probability
+        self._start = self._last = self._peak = 0.0  # its start, the last moment it was heard, its highest probability
 
     def add(self, moment: float, probabilities: np.ndarray) -> list[Event]:
         """Take a window's probabilities (classes,); gives the event that it ended, if it did."""
+        first = not self._recent  # it speaks for all that was before it, too
         self._recent.append((moment, probabilities))
         moment = sum(m for m, _ in self._recent) / len(self._recent)  # averaging over the past is late: this is not
         p = np.mean([p for _, p in self._recent], axis=0)
@@ -300,16 +301,17 @@ class Tracker:
         if self._label is not None and (p[self._label] < self._release or (reached and leader != self._label)):
             ended = self.finish()
         if self._label is None and reached and self.labels[leader] not in self._ignored:
-            self._label, self._first, self._peak = leader, moment, 0.0
+            self._label, self._peak = leader, 0.0
+            self._start = 0.0 if first else max(0.0, moment - self.hop / 2)
         if self._label is not None:
             self._last, self._peak = moment, max(self._peak, float(p[self._label]))
         return ended
 
-    def finish(self, end: float = math.inf) -> list[Event]:
-        """End what goes on, if anything does. Each moment stands for one hop of sound around it."""
+    def finish(self, end: float | None = None) -> list[Event]:
+        """End what goes on, if anything does: half a hop after it was heard last, or where the sound itself ends."""
         if self._label is None:
             return []
-        start, stop = max(0.0, self._first - self.hop / 2), min(end, self._last + self.hop / 2)
-        event = Event(start, stop, self.labels[self._label], self._peak, self.head)
+        end = self._last + self.hop / 2 if end is None else end
+        event = Event(self._start, end, self.labels[self._label], self._peak, self.head)
         self._label = None
         return [event]

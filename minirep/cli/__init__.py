@@ -16,6 +16,7 @@ from ..report import complain
 PACKAGE = __package__.partition(".")[0]
 COMMANDS = {  # name: (module, what it does)
     "classify": ("cli.classify", "name what is heard in sound files"),
+    "listen": ("cli.listen", "name what is heard in sound that arrives on standard input"),
     "convert": ("cli.convert", "turn a published checkpoint into model.npz, merged"),
     "fuse": ("cli.fuse", "merge the branches and batch norms of a model"),
     "info": ("cli.info", "show what a model is and what each part of it costs"),

@@ -1,0 +1,278 @@
+"""``minirep listen``: names what is heard in sound that arrives on standard input, while it arrives."""
+
+import argparse
+import contextlib
+import json
+import math
+import os
+import signal
+import stat
+import sys
+import threading
+import time
+from collections import deque
+
+import numpy as np
+
+from .. import store
+from ..config import MELS
+from ..errors import MinirepError
+from ..pcm import RAW, Pcm
+from ..report import BLOCKS, bar, can_show, cells, columns, complain, pad, percent, say, shorten, shown
+from ..stream import HOP, IGNORED, SMOOTH, THRESHOLD, Event, Stream
+from . import INTERRUPTED
+
+BACKLOG = 10.0  # seconds of sound that may wait to be classified
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "Example: arecord -q -f S16_LE -r 16000 -t raw | minirep listen --rate 16000. On a terminal events are printed "
+        "for people under a live line; otherwise each is a JSON object on a line of its own. Ctrl-C ends it."
+    )
+    parser.add_argument("--model", metavar="M", help="model.npz or checkpoint.pyth (default: the shipped digits model)")
+    parser.add_argument("--rate", type=int, metavar="HZ", help="of raw samples (default: the model's own rate)")
+    parser.add_argument(
+        "--format", choices=("auto", *RAW, "wav"), default="auto",
+        help="of the bytes (default: WAV if they begin like one, else s16le)",
+    )  # fmt: skip
+    parser.add_argument("--channels", type=int, metavar="N", help="of raw samples; their mean is taken (default: 1)")
+    add_event_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON lines on a terminal, too")
+    parser.add_argument(
+        "--no-skip", action="store_true", help="classify every window, also when that takes longer than the sound"
+    )
+    parser.add_argument("--backend", choices=("auto", "numpy", "numba"), default="auto", help="what computes")
+
+
+def add_event_arguments(parser) -> None:
+    """The options that say what an event is."""
+    parser.add_argument(
+        "--hop", type=_positive, default=HOP, metavar="S", help=f"seconds from window to window (default: {HOP})"
+    )
+    parser.add_argument(
+        "--threshold", type=_positive, default=THRESHOLD, metavar="P",
+        help=f"the probability that makes an event (default: {THRESHOLD})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--smooth", type=int, default=SMOOTH, metavar="N", help=f"average over N windows (default: {SMOOTH})"
+    )
+    parser.add_argument("--all", action="store_true", help=f"report {' and '.join(IGNORED)} as events, too")
+
+
+def _positive(text: str) -> float:
+    """An argument's value: a number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a number above 0")
+    return value
+
+
+def make_stream(args, clf, rate: int) -> Stream:
+    """A stream as the arguments want it."""
+    return Stream(clf, rate, args.hop, args.threshold, args.smooth, () if args.all else IGNORED)
+
+
+def run(args) -> int:
+    if args.channels is not None and not 1 <= args.channels <= 64:
+        raise MinirepError(f"--channels: found {args.channels}, expected 1 to 64")
+    if sys.stdin is None:  # closed by whoever started us
+        raise MinirepError("found no standard input, expected sound")
+    clf = store.load(args.model, args.backend)
+    source = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)  # what has arrived, without waiting for a bufferful
+    pcm = Pcm(source, args.format, args.rate, args.channels, clf.recipe.rate)
+    stream = make_stream(args, clf, pcm.rate)
+    complain(introduction(pcm, stream, args.hop))
+    clf.probabilities(np.zeros((1, clf.recipe.frames, MELS), np.float32))  # what is slow the first time is done now
+    people = sys.stdout.isatty() and not args.json
+    return listen(pcm, stream, LiveReport() if people else JsonLines(), patient=args.no_skip or is_file(source))
+
+
+def introduction(pcm: Pcm, stream: Stream, hop: float) -> str:
+    """What we listen to and how: here a wrong guess about raw samples can be seen."""
+    kind = "a WAV" if pcm.coding == "wav" else f"raw {pcm.coding}"
+    rounded = "" if math.isclose(hop, stream.hop) else f" ({hop:g} s rounded to whole frames)"
+    return (
+        f"listening to {kind}, {pcm.rate} Hz, {pcm.channels} channel{'s' * (pcm.channels > 1)}; "
+        f"windows of {stream.window:.3g} s every {stream.hop:.6g} s{rounded}"
+    )
+
+
+def is_file(file) -> bool:
+    """Whether it is a file on disk, which waits for us, and not a pipe from something that may not."""
+    try:
+        return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def listen(pcm: Pcm, stream: Stream, report, patient: bool) -> int:
+    """Classify until the sound ends or Ctrl-C comes; gives the exit status.
+
+    On a machine that takes longer for a window than the sound lasts up to the next, windows are skipped unless we are
+    ``patient``.
+    """
+    backlog, warnings = Backlog(pcm), SkipWarnings()
+    with ending_on_interrupt(backlog):
+        while True:
+            behind = not patient and stream.load > 1
+            samples = backlog.take(everything=behind)
+            if samples is None:
+                break
+            report.add(stream.feed(samples, catch_up=behind))
+            report.show(stream)
+            warnings.look(stream)
+        report.add(stream.close())
+    warnings.look(stream, finally_=True)
+    backlog.raise_error()
+    return INTERRUPTED if backlog.stopped else 0
+
+
+class Backlog:
+    """Reads ahead in a thread of its own, so that the source need not wait while a window is classified."""
+
+    def __init__(self, pcm: Pcm):
+        self._pcm, self._most = pcm, BACKLOG * pcm.rate
+        self._blocks, self._waiting = deque(), 0  # what has arrived and not been taken; its samples
+        self._ended, self._error, self.stopped = False, None, False
+        self._changed = threading.Condition()
+        threading.Thread(target=self._fill, daemon=True).start()
+
+    def _fill(self) -> None:
+        try:
+            while (samples := self._pcm.read()) is not None:
+                with self._changed:
+                    self._blocks.append(samples)
+                    self._waiting += len(samples)
+                    self._changed.notify()
+                    self._changed.wait_for(lambda: self._waiting <= self._most)
+        except Exception as error:  # to be raised where it can be reported
+            self._error = error
+        with self._changed:
+            self._ended = True
+            self._changed.notify()
+
+    def take(self, everything: bool = False) -> np.ndarray | None:
+        """The next block, or all that has arrived; None when the sound has ended or `stop` was called."""
+        with self._changed:
+            while not (self._blocks or self._ended or self.stopped):
+                self._changed.wait(0.1)  # and look again: a signal wakes nobody up
+            count = len(self._blocks) if everything else min(1, len(self._blocks))
+            blocks = [self._blocks.popleft() for _ in range(0 if self.stopped else count)]
+            self._waiting -= sum(map(len, blocks))
+            self._changed.notify()
+        return np.concatenate(blocks) if blocks else None
+
+    def stop(self) -> None:
+        """Take no more, as if the sound ended here."""
+        self.stopped = True
+
+    def raise_error(self) -> None:
+        """Raise what ended the reading, if it was not the end of the sound."""
+        if self._error is not None:
+            raise self._error
+
+
+@contextlib.contextmanager
+def ending_on_interrupt(backlog: Backlog):
+    """The first Ctrl-C ends the sound, between two windows; a second one interrupts whatever is going on."""
+
+    def stop(*_):
+        backlog.stop()
+        signal.signal(signal.SIGINT, before)
+
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield
+        return
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class SkipWarnings:
+    """Says on stderr that windows are skipped: when it begins, then every ten seconds at most, and at the end."""
+
+    def __init__(self):
+        self._said, self._next = 0, 0.0
+
+    def look(self, stream: Stream, finally_: bool = False) -> None:
+        """Say what there is to say."""
+        now = time.monotonic()
+        if stream.skipped > self._said and (finally_ or now >= self._next):
+            complain(
+                f"too slow: {stream.skipped} windows skipped so far; each takes {stream.load * stream.hop:.2f} s and "
+                f"there is one every {stream.hop:.2f} s (--hop)"
+            )
+            self._said, self._next = stream.skipped, now + 10
+
+
+# --- reports: add() gets the events that have ended, show() is called after each block ------------------------------
+
+
+class JsonLines:
+    """For programs: {"start", "end", "head", "label", "confidence"} a line, as soon as the event has ended."""
+
+    def add(self, events: list[Event]) -> None:
+        for event in events:
+            say(json.dumps(as_json(event)))
+        sys.stdout.flush()
+
+    def show(self, stream: Stream) -> None:
+        pass
+
+
+class LiveReport:
+    """For people: events one below the other, and under them a line with what is heard now."""
+
+    def __init__(self):
+        self.blocks = can_show(BLOCKS, sys.stdout)
+        self._drawn = 0  # columns
+
+    def add(self, events: list[Event]) -> None:
+        self._wipe()
+        for event in events:
+            say(event_line(event, self.blocks))
+        sys.stdout.flush()
+
+    def show(self, stream: Stream) -> None:
+        parts = [clock(stream.seconds)]
+        for label, p in stream.heard.values():
+            parts.append(f"{pad(shorten(shown(label), 20), 20)}  {percent(p)}  {pad(bar(p, 20, self.blocks), 20)}")
+        line = shorten("  ".join(parts), (columns(sys.stdout) or 80) - 1).rstrip()
+        self._wipe()
+        encoding = sys.stdout.encoding or "utf-8"
+        sys.stdout.write(line.encode(encoding, "backslashreplace").decode(encoding))
+        sys.stdout.flush()
+        self._drawn = cells(line)
+
+    def _wipe(self) -> None:
+        sys.stdout.write("\r" + " " * self._drawn + "\r" if self._drawn else "")
+        self._drawn = 0
+
+
+def as_json(event: Event) -> dict:
+    """An event with milliseconds and a float32's digits."""
+    times = {"start": round(event.start, 3), "end": round(event.end, 3)}
+    return times | {"head": event.head, "label": event.label, "confidence": float(f"{event.confidence:.7g}")}
+
+
+def event_line(event: Event, blocks: bool = True) -> str:
+    """An event for people."""
+    label = pad(shorten(shown(event.label), 30), 20)
+    filled = bar(event.confidence, 20, blocks)
+    return f"{clock(event.start)} - {clock(event.end)}  {label}  {percent(event.confidence)}  {filled}".rstrip()
+
+
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds.
+
+    >>> clock(3725.504)
+    '1:02:05.50'
+    """
+    hundredths = round(seconds * 100)
+    return f"{hundredths // 360000}:{hundredths // 6000 % 60:02}:{hundredths // 100 % 60:02}.{hundredths % 100:02}"

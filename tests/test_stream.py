@@ -1,0 +1,456 @@
+"""Streams: the same windows as from whole recordings, bit for bit; events; bounded memory; `minirep listen`."""
+
+import io
+import itertools
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+import tracemalloc
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import minirep
+from minirep import RECIPES, Architecture, Classifier, MinirepError, Recipe, Stream, audio, log_mel_views
+from minirep.cli import main
+from minirep.frontend import cut_frames, log_mel_of_frames
+from minirep.network import random_network
+from minirep.stream import Arriving, Tracker, Windows
+
+SMALL = Recipe("small", 8000, 0.3, 20, 10, 30, 1, {"class": 3})
+ODD = Recipe("odd", 8000, 0.05, 100, 7, 9, 1, {"class": 3})  # its windows are all edges
+
+
+def noise(n, seed=0):
+    return np.random.default_rng(seed).normal(0, 0.1, n).astype(np.float32)
+
+
+def classifier(recipe=SMALL, labels=("a", "b", "silence")):
+    arch = Architecture(width=2, depths=(1, 1, 1, 1), heads={"class": len(labels)}, frames=recipe.frames)
+    return Classifier(random_network(arch), recipe, {"class": labels}, backend="numpy")
+
+
+class Told:
+    """Stands for a classifier: hears "a" in sound of middling loudness, keeps what it was shown, and takes its time."""
+
+    def __init__(self, recipe=SMALL, labels=("silence", "a", "b"), seconds=0.0):
+        self.recipe, self.labels, self.seconds, self.seen = recipe, {"class": labels}, seconds, []
+
+    def probabilities(self, log_mels):
+        time.sleep(self.seconds)
+        self.seen.append(log_mels[0])
+        level = log_mels[0, :, 20:].mean()
+        loud = 0 if level < -7 else 1 if level < 3 else 2
+        return {"class": np.eye(3, dtype=np.float32)[[loud]]}
+
+
+def blocks_of(samples, lengths):
+    """The samples in blocks of lengths that come round again and again."""
+    start = 0
+    for length in itertools.cycle(lengths):
+        if start >= len(samples):
+            return
+        yield samples[start : start + length]
+        start += length
+
+
+# --- the same windows -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_frame_does_not_depend_on_its_company(name):
+    """What streams rest on: a frame's row has the same bits, in whichever block and place it is computed."""
+    recipe = RECIPES[name]
+    frames = np.ascontiguousarray(cut_frames(noise(150 * recipe.hop), 0, 150, recipe))
+    whole = log_mel_of_frames(frames, recipe)
+    for count in (1, 2, 3, 7, 16, 63, 64, 65, 130):
+        for first in range(0, 150 - count, 31):
+            part = log_mel_of_frames(frames[first : first + count], recipe)
+            np.testing.assert_array_equal(part, whole[first : first + count])
+
+
+@pytest.mark.parametrize("recipe", [*RECIPES.values(), SMALL, ODD], ids=lambda recipe: recipe.name)
+def test_windows_are_those_of_the_whole_recording(recipe):
+    """Cut out and computed alone, each window has the same log-mel, to the last bit."""
+    samples, windows, taken = noise(recipe.clip + 130 * recipe.hop + 5), Windows(recipe), 0
+    starts = np.cumsum([0, 1, 2, 50, 7, 65])  # in frames
+    for frame in (int(start) for start in starts):
+        start = frame * recipe.hop
+        got = windows.move_to(frame, samples[taken : start + recipe.clip - 1])
+        taken = start + recipe.clip - 1
+        want = log_mel_views(samples[start:taken], recipe.rate, recipe, 1)[0]
+        np.testing.assert_array_equal(got, want)
+
+
+@settings(max_examples=25)
+@given(st.integers(1, 6000), st.lists(st.integers(1, 3000), min_size=1, max_size=5), st.integers(1, 60), st.booleans())
+def test_blocks_of_any_size_give_the_same(length, lengths, hop, integers):
+    samples = (noise(length) * 2**15).astype(np.int16) if integers else noise(length)
+    clf = Told()
+    stream = Stream(clf, 8000, hop=hop / 100)
+    events = [event for block in blocks_of(samples, lengths) for event in stream.feed(block)] + stream.close()
+    seen, clf.seen = clf.seen, []
+    again = Stream(clf, 8000, hop=hop / 100)
+    assert again.feed(samples) + again.close() == events and stream.seconds == length / 8000
+    np.testing.assert_array_equal(seen, clf.seen)
+    frames = max(0, length - SMALL.clip + 1) // SMALL.hop  # the last window's first frame
+    assert len(seen) == -(-frames // hop) + 1
+    for i, window in enumerate(seen):
+        start = min(i * hop, frames) * SMALL.hop
+        want = log_mel_views(samples[start : start + SMALL.clip - 1], 8000, SMALL, 1)[0]
+        np.testing.assert_array_equal(window, want)
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 44100, 11025, 8001, 48000])
+def test_another_rate_is_resampled_as_in_a_whole_recording(rate):
+    samples = noise(rate * 2 + 77)
+    want = audio.resample(audio.from_array(samples, rate), 8000)
+    arriving, got = Arriving(rate, 8000), []
+    for block in blocks_of(samples, [1, 5000, 333, 20000]):
+        arriving.append(block)
+        if arriving.settled - arriving.taken > 500:
+            got.append(arriving.take(arriving.settled - arriving.taken))
+    assert len(arriving._joined()) < 3 * arriving._back + 20000
+    late = want.length - sum(map(len, got))
+    assert late / 8000 < 0.1  # what has arrived can be had soon
+    arriving.close()
+    got.append(arriving.take(arriving.settled - arriving.taken))
+    np.testing.assert_array_equal(np.concatenate(got), want.read(0, want.length))
+
+
+@pytest.mark.parametrize("repeat", ["frame", "sample"])
+def test_a_short_stream_is_a_short_recording(repeat):
+    clf = Told(replace(SMALL, repeat=repeat))
+    samples = noise(700)
+    stream = Stream(clf, 8000)
+    assert stream.feed(samples[:300]) == stream.feed(samples[300:]) == [] and stream.heard == {}
+    events = stream.close()
+    np.testing.assert_array_equal(clf.seen, log_mel_views(samples, 8000, clf.recipe, 1))
+    assert [event.label for event in events] == ["a"] and stream.close() == []
+
+
+def test_probabilities_are_those_of_classify():
+    clf, samples = classifier(), noise(8000)
+    stream = Stream(clf, 8000, hop=0.05, smooth=1)
+    for block in blocks_of(samples, [100]):
+        stream.feed(block)
+        if stream.log_mel is not None:
+            start = round(stream.start * 8000)
+            want = clf.classify(samples[start : start + SMALL.clip - 1], 8000)
+            assert dict(want.top(1)) == dict([stream.heard["class"]])
+
+
+def test_an_empty_stream():
+    stream = Stream(Told(), 8000)
+    assert stream.feed([]) == stream.feed(np.zeros(0, np.int16)) == stream.close() == []
+    with pytest.raises(MinirepError, match="after its end"):
+        stream.feed([0.0])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"rate": None}, {"rate": 0}, {"hop": 0}, {"hop": float("nan")}, {"threshold": 0}, {"threshold": 2}, {"smooth": 0}],
+)
+def test_bad_options(options):
+    with pytest.raises(MinirepError, match="expected"):
+        Stream(Told(), **{"rate": 8000, **options})
+
+
+@pytest.mark.parametrize("samples", [[[0.0, 0.0]], [float("nan")], ["a"], np.zeros(3, complex)])
+def test_bad_samples(samples):
+    with pytest.raises(MinirepError):
+        Stream(Told(), 8000).feed(samples)
+
+
+# --- events -----------------------------------------------------------------------------------------------------------
+
+
+def tracked(probabilities, **options):
+    """The events from the probabilities of label "a", a window every second."""
+    options = {"hop": 1.0, "threshold": 0.6, "smooth": 1, "ignore": ("silence",), **options}
+    tracker = Tracker("class", ("a", "b", "silence"), **options)
+    events = []
+    for moment, p in enumerate(probabilities, 1):
+        p = p if isinstance(p, tuple) else (p, (1 - p) / 2, (1 - p) / 2)
+        events += tracker.add(float(moment), np.float32(p))
+    return [(e.label, e.start, e.end, round(e.confidence, 3)) for e in events + tracker.finish()]
+
+
+def test_an_event_has_a_beginning_and_an_end():
+    assert tracked([0, 0, 0.7, 0.9, 0.8, 0, 0]) == [("a", 2.5, 5.5, 0.9)]
+
+
+def test_one_that_wavers_is_one_event():
+    assert tracked([0, 0.7, 0.5, 0.65, 0.4, 0.7, 0.2, 0.5]) == [("a", 1.5, 6.5, 0.7)]
+    assert tracked([0, 0.59, 0.5, 0.59]) == []
+
+
+def test_another_label_ends_it():
+    assert tracked([0, 0.7, (0.35, 0.65, 0.0), (0, 0.9, 0.1)]) == [("a", 1.5, 2.5, 0.7), ("b", 2.5, 4.5, 0.9)]
+    assert tracked([(0, 0, 1.0), 0.7, (0.35, 0.0, 0.65)]) == [("a", 1.5, 2.5, 0.7)]
+
+
+def test_silence_is_an_event_where_it_is_asked_for():
+    quiet = (0.0, 0.0, 1.0)
+    assert [label for label, *_ in tracked([quiet, 1, quiet], ignore=())] == ["silence", "a", "silence"]
+
+
+def test_smoothing_takes_away_what_lasts_one_window_and_does_not_come_late():
+    assert tracked([0, 0, 1, 0, 0], smooth=3) == []
+    ((label, start, end, peak),) = tracked([0, 0, 0, 1, 1, 1, 1, 0, 0, 0], smooth=3)
+    assert (label, start, peak) == ("a", 3.5, 1.0) and 7.5 <= end <= 8.5  # windows 4 to 7 speak for 3.5 to 7.5
+
+
+def test_heads_have_events_of_their_own():
+    heads = {"verb": ("cut", "wash"), "noun": ("onion", "pan")}
+    arch = Architecture(width=2, depths=(1, 1, 1, 1), heads={"verb": 2, "noun": 2}, frames=30)
+    stream = Stream(Classifier(random_network(arch), SMALL, heads, backend="numpy"), 8000, threshold=0.5)
+    events = stream.feed(noise(16000)) + stream.close()
+    assert {event.head for event in events} == {"verb", "noun"} == set(stream.heard)
+
+
+def bursts(seconds, every=3.0, length=0.5, rate=8000):
+    """Silence with a burst of noise at 1, 4, 7 ... s, block after block of a tenth of a second."""
+    burst = noise(int(length * rate))
+    for start in range(0, int(seconds * rate), rate // 10):
+        t = (start / rate - 1.0) % every
+        at = int(t * rate)
+        yield burst[at : at + rate // 10] if at < len(burst) and start >= rate else np.zeros(rate // 10, np.float32)
+
+
+def test_known_events_are_found_where_they_are():
+    stream = Stream(Told(), 8000, hop=0.05)
+    events = [event for block in bursts(13) for event in stream.feed(block)] + stream.close()
+    assert [event.label for event in events] == ["a"] * 4
+    for i, event in enumerate(events):
+        assert abs((event.start + event.end) / 2 - (1.25 + 3 * i)) < 0.06
+        assert 0.3 < event.end - event.start < 0.8
+
+
+def test_memory_does_not_grow():
+    stream = Stream(Told(), 44100, hop=0.25)
+    clf, peaks = stream.classifier, []
+    tracemalloc.start()
+    for _ in range(3):
+        for block in bursts(6, rate=44100):
+            stream.feed(block)
+            clf.seen.clear()
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.reset_peak()
+    tracemalloc.stop()
+    assert peaks[-1] < 1.1 * peaks[1] < 8e6
+
+
+def test_a_slow_machine_skips_whole_windows():
+    stream = Stream(Told(seconds=0.01), 8000, hop=0.1)
+    stream.feed(noise(8000), catch_up=True)
+    assert stream.skipped == 7 and len(stream.classifier.seen) == 1 and stream.load > 0.09
+    want = log_mel_views(noise(8000)[5600 : 5600 + SMALL.clip - 1], 8000, SMALL, 1)
+    np.testing.assert_array_equal(stream.classifier.seen, want)
+    stream.feed(noise(8000), catch_up=False)
+    assert stream.skipped == 7 and len(stream.classifier.seen) == 11
+
+
+# --- minirep listen ---------------------------------------------------------------------------------------------------
+
+
+class Pipe(io.RawIOBase):
+    """A pipe's reading end with these bytes in it, delivered some at a time."""
+
+    def __init__(self, data, most=1000):
+        self.data, self.most = io.BytesIO(data), most
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        return self.data.readinto(memoryview(buffer)[: self.most])
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "model.npz"
+    minirep.save(classifier(), path)
+    return str(path)
+
+
+def listen(monkeypatch, capsys, data, *arguments, most=1000):
+    """(exit status, the JSON objects, stderr) of `minirep listen` with these bytes on its standard input."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(Pipe(data, most))))
+    status = main(["listen", *map(str, arguments)])
+    out, err = capsys.readouterr()
+    return status, [json.loads(line) for line in out.splitlines()], err
+
+
+def wav(samples, rate, size=None, channels=1, tail=b""):
+    """A WAV of 16-bit integers; ``size`` is what its header says instead of the truth."""
+    data = np.int16(samples * 2**15).tobytes()
+    form = struct.pack("<HHIIHH", 1, channels, rate, rate * 2 * channels, 2 * channels, 16)
+    size = len(data) if size is None else size
+    head = b"RIFF" + struct.pack("<I", min(size + 36, 2**32 - 1)) + b"WAVELIST" + struct.pack("<I", 3) + b"abc\0"
+    return head + b"fmt " + struct.pack("<I", 16) + form + b"data" + struct.pack("<I", size) + data + tail
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """The commands get a classifier that hears loudness."""
+    clf = Told()
+    monkeypatch.setattr("minirep.store.load", lambda *_: clf)
+    return clf
+
+
+@pytest.mark.parametrize(
+    "form", ["s16le", "f32le", "odd", "wav", "endless", "zero", "trailing", "stereo", "48000", "2ch"]
+)
+def test_every_form_of_sound_gives_the_same_events(told, monkeypatch, capsys, form):
+    samples, rate, options = np.concatenate(list(bursts(8))), 8000, ["--rate", 8000]
+    if form == "48000":
+        rate, options = 48000, ["--rate", 48000]
+        samples = np.repeat(samples, 6)
+    both = np.repeat(samples, 2)
+    integers = np.int16(samples * 2**15).tobytes()
+    data = {
+        "f32le": samples.astype("<f4").tobytes(), "odd": integers + b"x", "wav": wav(samples, rate),
+        "endless": wav(samples, rate, 2**31 - 4096), "zero": wav(samples, rate, 0), "stereo": wav(both, rate, None, 2),
+        "trailing": wav(samples, rate, None, 1, b"LIST" + bytes(4000)), "2ch": np.int16(both * 2**15).tobytes(),
+    }.get(form, integers)  # fmt: skip
+    options += {"f32le": ["--format", "f32le"], "2ch": ["--channels", 2]}.get(form, [])
+    if data[:4] == b"RIFF":
+        options = options[2:]
+    status, events, err = listen(monkeypatch, capsys, data, *options, "--hop", 0.05, "--no-skip")
+    assert status == 0 and f"{rate} Hz" in err and err.count("\n") == 1
+    assert [event["label"] for event in events] == ["a"] * 3
+    assert set(events[0]) == {"start", "end", "head", "label", "confidence"}
+    for event, middle in zip(events, (1.25, 4.25, 7.25)):
+        assert abs((event["start"] + event["end"]) / 2 - middle) < 0.06
+
+
+def test_raw_samples_have_the_models_rate_unless_told(told, monkeypatch, capsys):
+    _, _, err = listen(monkeypatch, capsys, b"\0\0" * 10, "--hop", 0.123)
+    assert err == (
+        "minirep: listening to raw s16le, 8000 Hz, 1 channel; "
+        "windows of 0.3 s every 0.12 s (0.123 s rounded to whole frames)\n"
+    )
+
+
+@pytest.mark.parametrize("data", [b"", b"x", b"RIFF", wav(np.zeros(0), 8000)[:30], wav(noise(100), 8000)[:-51]])
+def test_streams_that_end_early(told, monkeypatch, capsys, data):
+    status, _, err = listen(monkeypatch, capsys, data)
+    assert (status, "error" in err) == ((2, True) if data[:4] == b"RIFF" and len(data) < 60 else (0, False))
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "reason"),
+    [
+        (b"fLaC" + bytes(100), [], "found FLAC, expected WAV or raw samples"),
+        (b"OggS" + bytes(100), [], "found Ogg"),
+        (bytes(100), ["--format", "wav"], "found no WAV header"),
+        (wav(noise(100), 8000), ["--rate", "16000"], "found a WAV at 8000 Hz with 1 channels, expected 16000 Hz"),
+        (wav(noise(100), 8000).replace(b"fmt \x10\0\0\0\x01", b"fmt \x10\0\0\0\x55"), [], "compressed WAV"),
+        (b"RIFF\0\0\0\0WAVEjunk" + struct.pack("<I", 2**31), [], "header of more than"),
+        (bytes(100), ["--rate", "3"], "sample rate of 3"),
+        (bytes(100), ["--channels", "0"], "--channels: found 0"),
+        (np.float32([np.nan] * 9000).tobytes(), ["--format", "f32le"], "NaN"),
+        (bytes(100), ["--smooth", "0"], "smooth 0"),
+    ],
+)
+def test_what_cannot_be_listened_to_gets_one_clear_line(told, monkeypatch, capsys, data, options, reason):
+    status, events, err = listen(monkeypatch, capsys, data, *options)
+    assert status == 2 and events == [] and reason in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("option", [["--hop", "0"], ["--hop", "x"], ["--threshold", "-1"]])
+def test_bad_arguments(told, monkeypatch, capsys, option):
+    assert listen(monkeypatch, capsys, b"", *option)[0] == 2
+
+
+def test_a_reading_error_is_told_after_the_events(told, monkeypatch, capsys):
+    data = Pipe(np.int16(np.concatenate(list(bursts(2))) * 2**15).tobytes())
+
+    class Broken(Pipe):
+        def readinto(self, buffer):
+            if data.data.tell() > 24000:
+                raise OSError(5, "Input/output error")
+            return data.readinto(buffer)
+
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(Broken(b""))))
+    assert main(["listen", "--hop", "0.05"]) == 2
+    out, err = capsys.readouterr()
+    assert '"label": "a"' in out and "Input/output error" in err
+
+
+def test_a_slow_machine_says_so_and_keeps_up(monkeypatch, capsys):
+    told = Told(seconds=0.08)
+    monkeypatch.setattr("minirep.store.load", lambda *_: told)
+
+    class Live(Pipe):
+        """Delivers a tenth of a second every tenth of a second, whatever happens."""
+
+        def readinto(self, buffer):
+            due = begin + self.data.tell() / 16000 + 0.1
+            time.sleep(max(0, due - time.monotonic()))
+            late.append(time.monotonic() - due)
+            return super().readinto(buffer)
+
+    begin, late = time.monotonic(), []
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(Live(bytes(24000), 1600))))
+    assert main(["listen", "--hop", "0.04"]) == 0
+    err = capsys.readouterr().err.splitlines()
+    assert "too slow" in err[1] and "windows skipped so far" in err[1] and len(err) <= 3
+    assert 3 < len(told.seen) < 25  # of 30
+    assert max(late) < 0.5  # the source never had to wait long
+
+
+def test_on_a_terminal_there_is_a_live_line(told, monkeypatch, capsys):
+    class Terminal(io.StringIO):
+        encoding = "utf-8"
+
+        def isatty(self):
+            return True
+
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setenv("COLUMNS", "60")
+    listen(monkeypatch, capsys, np.int16(np.concatenate(list(bursts(3))) * 2**15).tobytes(), "--hop", "0.1")
+    drawn = screen.getvalue().replace("\n", "\r").split("\r")
+    assert all(len(line) < 80 for line in drawn) and not drawn[-1].strip()
+    lasting = next(line for line in screen.getvalue().split("\n") if line).split("\r")[-1]
+    assert lasting.startswith("0:00:01.") and " a " in lasting and "%" in lasting
+    assert any(line.startswith("0:00:02.") and "silence" in line for line in drawn)
+
+
+def process(model, *arguments, **options):
+    """`minirep listen` in a process of its own, with pipes."""
+    command = [sys.executable, "-m", "minirep", "listen", "--model", model, "--backend", "numpy", *arguments]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, **{**pipes, **options})
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals and pipes of Unix")
+def test_ctrl_c_ends_it_with_the_event_that_goes_on(model):
+    running = process(model, "--all", "--threshold", "0.01", "--json")
+    running.stdin.write(np.int16(noise(8000) * 2**15).tobytes())
+    running.stdin.flush()
+    assert b"listening" in running.stderr.readline()
+    time.sleep(0.7)  # it waits for more, with an event going on
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=20)
+    assert running.returncode == 130 and err == b""
+    assert [json.loads(line)["end"] for line in out.splitlines()][-1] == 1.0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals and pipes of Unix")
+def test_a_closed_pipe_ends_it_quietly(model):
+    read, write = os.pipe()
+    os.close(read)
+    running = process(model, "--all", "--threshold", "0.01", stdout=write)
+    os.close(write)
+    _, err = running.communicate(np.int16(noise(8000) * 2**15).tobytes(), timeout=20)
+    assert running.returncode == 141 and err.count(b"\n") == 1
