@@ -60,7 +60,7 @@ class Clips:
     """Random training clips from the sounds of `prepare.py`, reproducible from a seed a batch."""
 
     # what a clip is made from, and how often
-    MIX = (("fsdd", 0.2), ("shifted", 0.22), ("synthetic", 0.28), ("words", 0.13), ("apart", 0.05), ("sound", 0.05),
+    MIX = (("fsdd", 0.2), ("shifted", 0.18), ("synthetic", 0.25), ("words", 0.17), ("apart", 0.07), ("sound", 0.06),
            ("silence", 0.07))  # fmt: skip
 
     def __init__(self, sounds, keep, seed=0):

@@ -45,18 +45,18 @@ def arguments():
     parser.add_argument("--sounds", type=pathlib.Path, help="default: sounds.npz in --out")
     parser.add_argument("--leave-out", help="a speaker to keep out of training altogether, for an honest test")
     parser.add_argument("--width", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=1250)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--check-every", type=int, default=250)
+    parser.add_argument("--check-every", type=int, default=100)
     return parser.parse_args()
 
 
 def frames_at(step, steps):
     """The network is fully convolutional: most of its training can do with shorter, cheaper clips."""
-    return 352 if step < 0.55 * steps else 512
+    return 352 if step < 0.7 * steps else 512
 
 
 def rate_at(step, steps, peak):
@@ -212,8 +212,7 @@ def main():
         sounds = dict(archive)
     twin = train(args, sounds)
     save_checkpoint(args.out / "final.pyth", twin, epoch=args.steps, extras=EXTRAS)
-    clf = minirep.read_checkpoint(args.out / "final.pyth").fused()
-    minirep.save(clf, args.out / "model.npz", half=True)
+    minirep.save(minirep.load(args.out / "final.pyth"), args.out / "model.npz", half=True)  # load merges
     print(f"{args.out / 'model.npz'}: {(args.out / 'model.npz').stat().st_size / 2**20:.2f} MiB")
 
 
