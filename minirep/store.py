@@ -40,7 +40,7 @@ def replacing(path):
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's files are private; a saved model need not be
+        os.chmod(temporary, 0o666 & ~umask())  # mkstemp's files are private; a saved model need not be
         os.replace(temporary, path)
     except OSError as error:
         raise MinirepError(f"{path}: cannot be written: {error.strerror or error}") from None
@@ -49,7 +49,8 @@ def replacing(path):
             os.unlink(temporary)
 
 
-def _umask() -> int:
+def umask() -> int:
+    """The permissions that new files do not get."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
@@ -59,7 +60,10 @@ def _umask() -> int:
 
 
 def write_model(path, network: Network, recipe: Recipe | None, labels: dict, provenance: dict, half: bool = False):
-    """Write ``model.npz``. ``half`` stores float16: half the size; it computes in the network's own type when read."""
+    """Write ``model.npz`` to a path or into a binary file.
+
+    ``half`` stores float16: half the size; it computes in the network's own type when read.
+    """
     check(network)
     if network.dtype.kind != "f":
         raise MinirepError(f"{path}: a network of type {network.dtype} cannot be stored; expected floating point")
@@ -79,7 +83,7 @@ def write_model(path, network: Network, recipe: Recipe | None, labels: dict, pro
         "network": _to_json(network, "", arrays),
     }
     text = json.dumps(header, ensure_ascii=False).encode()
-    with replacing(path) as file:
+    with contextlib.nullcontext(path) if hasattr(path, "write") else replacing(path) as file:
         np.savez(file, header=np.frombuffer(text, np.uint8), **arrays)
 
 
@@ -116,11 +120,16 @@ def is_model(path) -> bool:
         return False
 
 
-def read_model(path) -> tuple[Network, Recipe | None, dict, dict]:
-    """(network, recipe, labels, provenance) from `model.npz`; MinirepError says what does not fit."""
+def read_model(source) -> tuple[Network, Recipe | None, dict, dict]:
+    """(network, recipe, labels, provenance) from `model.npz`: a path, or a binary file that can be sought in.
+
+    MinirepError says what does not fit.
+    """
+    opened = hasattr(source, "read")
+    path = getattr(source, "name", "model") if opened else source
     try:
-        with zipfile.ZipFile(path) as archive:
-            return _read(archive, path, os.path.getsize(path))
+        with zipfile.ZipFile(source) as archive:
+            return _read(archive, path, source.seek(0, os.SEEK_END) if opened else os.path.getsize(path))
     except MinirepError:
         raise
     except FileNotFoundError:
@@ -202,13 +211,18 @@ def _from_json(spec, name: str, leaf):
 # --- either kind of file ------------------------------------------------------------------------------------------
 
 
-def default_model() -> Path:
-    """Where the model that ships with minirep lies."""
-    return Path(str(resources.files("minirep").joinpath("data/digits.npz")))
+def default_model():
+    """Where the model that ships with minirep lies: a path, or in a bundle (`minirep.bundle`) a part of that file."""
+    data = resources.files("minirep").joinpath("data")
+    own = data.joinpath("bundled.npz")
+    return own if own.is_file() else data.joinpath("digits.npz")
 
 
 def read(path) -> tuple[Network, Recipe | None, dict, dict]:
     """(network, recipe, labels, provenance) from either kind of file, as they are stored: merged or not."""
+    if not isinstance(path, (str, os.PathLike)):  # a part of a bundle
+        with path.open("rb") as file:
+            return read_model(file)
     if Path(path).suffix == ".npz" or is_model(path):
         return read_model(path)
     clf = read_checkpoint(path)

@@ -19,6 +19,7 @@ COMMANDS = {  # name: (module, what it does)
     "listen": ("cli.listen", "name what is heard in sound that arrives on standard input"),
     "convert": ("cli.convert", "turn a published checkpoint into model.npz, merged"),
     "fuse": ("cli.fuse", "merge the branches and batch norms of a model"),
+    "bundle": ("cli.bundle", "put a model and the code that runs it into one file"),
     "info": ("cli.info", "show what a model is and what each part of it costs"),
     "verify": ("verify", "prove that a merged model computes the same function"),
     "bench": ("bench", "measure how fast a model runs on this computer"),

@@ -114,6 +114,8 @@ def _reason(error: MinirepError, path: str) -> str:
 def demo_clips():
     """([(name, path)] of the shipped clips, whose right answers are their names, and no failures)."""
     folder = Path(str(resources.files("minirep").joinpath("data/demo")))
+    if not folder.is_dir():
+        raise MinirepError("the demo clips are not part of this bundle; expected files or folders")
     return [(f"{digit}.wav", str(folder / f"{digit}.wav")) for digit in DEMO], []
 
 

@@ -115,13 +115,16 @@ def listen(pcm: Pcm, stream: Stream, report, patient: bool) -> int:
     On a machine that takes longer for a window than the sound lasts up to the next, windows are skipped unless we are
     ``patient``.
     """
-    backlog, warnings = Backlog(pcm), SkipWarnings()
+    backlog, warnings, begin = Backlog(pcm), SkipWarnings(), None
     with ending_on_interrupt(backlog):
         while True:
-            behind = not patient and stream.load > 1
+            now = time.monotonic()
+            late = begin is not None and now - begin > stream.seconds + stream.hop  # so is a pause, but with no load
+            behind = late and stream.load > 1 and not patient
             samples = backlog.take(everything=behind)
             if samples is None:
                 break
+            begin = time.monotonic() if begin is None else begin
             report.add(stream.feed(samples, catch_up=behind))
             report.show(stream)
             warnings.look(stream)

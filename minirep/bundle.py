@@ -1,0 +1,72 @@
+"""A model and the code that runs it in one file: ``python app.pyz classify clip.wav``, with NumPy and nothing else.
+
+Python runs a zip file that holds a ``__main__.py``, and imports modules out of it; the model is read out of it, too, so
+nothing is ever unpacked. Whatever stands in front of a zip is ignored by its readers: here a line that lets Unix run
+the file as a program (PEP 441). Two bundles of the same model by the same minirep are equal byte for byte.
+"""
+
+import io
+import os
+import zipfile
+from pathlib import Path
+
+from . import reparam, store
+from .errors import MinirepError
+
+SHEBANG = b"#!/usr/bin/env python3\n"
+MAIN = '''\
+"""minirep and a model in one file: see what `python FILE --help` says."""
+
+import sys
+
+if sys.version_info < (3, 10):
+    sys.exit("found Python %d.%d, expected 3.10 or later" % sys.version_info[:2])
+try:
+    import numpy
+except ImportError:
+    sys.exit("found no NumPy, which is all that is needed: pip install numpy, or apt install python3-numpy")
+
+from minirep.cli import main
+
+sys.exit(main())
+'''
+# What `classify` and `listen` can do without. Compiled code is kept on disk beside its source, which a zip has not.
+LEFT_OUT = (
+    "fast", "bench.py", "bounds.py", "bundle.py", "count.py", "verify.py",
+    "cli/bundle.py", "cli/convert.py", "cli/fuse.py", "cli/info.py",
+)  # fmt: skip
+DATA = ("data/class_names.json",)
+
+
+def bundle(model, path, half: bool = False) -> None:
+    """Write a program to ``path`` that does what minirep's commands ``classify`` and ``listen`` do with this model.
+
+    ``model``: the path of model.npz or checkpoint.pyth; it is merged. ``half`` stores its weights as float16.
+    """
+    network, recipe, labels, provenance = store.read(model)
+    if recipe is None:
+        raise MinirepError(f"{model}: holds a network without a recipe; expected a saved classifier")
+    weights = io.BytesIO()
+    store.write_model(weights, reparam.fuse(network), recipe, labels, provenance, half)
+    members = {**code(), "__main__.py": MAIN.encode(), "minirep/data/bundled.npz": weights.getvalue()}
+    with store.replacing(path) as file:
+        file.write(SHEBANG)
+        write_zip(file, members)
+    os.chmod(path, os.stat(path).st_mode | 0o111 & ~store.umask())
+
+
+def code() -> dict[str, bytes]:
+    """{name in the zip: content} of the part of this package that a bundle needs."""
+    package = Path(__file__).parent
+    names = [path.relative_to(package).as_posix() for path in package.rglob("*.py")]
+    kept = [name for name in names if name not in LEFT_OUT and name.partition("/")[0] not in LEFT_OUT]
+    return {f"minirep/{name}": (package / name).read_bytes() for name in (*kept, *DATA)}
+
+
+def write_zip(file, members: dict[str, bytes]) -> None:
+    """A zip in which nothing tells where or when it was made: sorted, no times, not compressed."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(members):
+            info = zipfile.ZipInfo(name)  # of 1 January 1980
+            info.create_system, info.external_attr = 3, 0o100644 << 16  # an ordinary file of Unix
+            archive.writestr(info, members[name])

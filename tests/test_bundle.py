@@ -1,0 +1,129 @@
+"""Bundles: one file that runs with NumPy alone, writes nothing, and is the same whenever it is made."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import minirep
+from minirep import RECIPES, Architecture, Classifier, bundle, network, store
+from minirep.cli import main
+
+SPEECH = RECIPES["speech-commands-v2"]
+CLIP = Path(minirep.__file__).parent / "data/demo/seven.wav"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A model with its branches, which a bundle is to merge."""
+    path = tmp_path_factory.mktemp("model") / "model.npz"
+    arch = Architecture(width=2, depths=(1, 1, 1, 1), heads={"class": 3}, frames=SPEECH.frames)
+    labels = {"class": ("yes", "nö", "silence")}
+    minirep.save(Classifier(network.random_network(arch), SPEECH, labels), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def app(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("app") / "app.pyz"
+    assert main(["bundle", str(model), "-o", str(path)]) == 0
+    return path
+
+
+def run(app, *arguments, stdin=b"", cwd=None):
+    """Run a bundle: isolated from this environment's variables, from this folder and from the user's packages."""
+    environment = {k: v for k, v in os.environ.items() if k in ("SYSTEMROOT", "PATH")}
+    return subprocess.run(
+        [sys.executable, "-I", str(app), *map(str, arguments)],
+        input=stdin, capture_output=True, timeout=60, cwd=cwd, env=environment,
+    )  # fmt: skip
+
+
+def test_it_classifies_as_the_model_does(app, model, tmp_path):
+    done = run(app, "classify", CLIP, "--json", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, b"")
+    (entry,) = json.loads(done.stdout)
+    want = minirep.load(model, backend="numpy").classify(CLIP).top(5)
+    assert [(e["label"], e["probability"]) for e in entry["heads"]["class"]] == [
+        (label, pytest.approx(p, rel=1e-5)) for label, p in want
+    ]
+    assert os.listdir(tmp_path) == [] and os.listdir(app.parent) == [app.name]  # nothing was unpacked or kept
+
+
+def test_it_listens(app, tmp_path):
+    sound = np.int16(np.random.default_rng(0).normal(0, 3000, 20000)).tobytes()
+    done = run(app, "listen", "--all", "--threshold", "0.01", stdin=sound, cwd=tmp_path)
+    assert done.returncode == 0 and b"16000 Hz" in done.stderr
+    assert json.loads(done.stdout.splitlines()[0])["start"] == 0.0
+
+
+def test_its_code_and_its_model_come_out_of_itself(app):
+    show = f"import sys; sys.path.insert(0, {str(app)!r}); import minirep; print(minirep.__file__, minirep.load())"
+    done = subprocess.run([sys.executable, "-I", "-c", show], capture_output=True, text=True, timeout=60)
+    assert str(app) in done.stdout and "class: 3, backend 'numpy'" in done.stdout
+
+
+def test_it_knows_the_commands_it_has_the_code_for(app):
+    done = run(app, "--help")
+    assert b"classify" in done.stdout and b"listen" in done.stdout
+    assert not any(command in done.stdout for command in (b"convert", b"bundle", b"verify", b"bench"))
+    assert b"not part of" in run(app, "classify", "--demo").stderr
+
+
+def test_the_same_model_gives_the_same_bytes(app, model, tmp_path, monkeypatch):
+    monkeypatch.setattr("time.localtime", lambda *_: (2001, 2, 3, 4, 5, 6, 0, 0, 0))
+    bundle.bundle(model, tmp_path / "again.pyz")
+    assert (tmp_path / "again.pyz").read_bytes() == app.read_bytes()
+    minirep.save(minirep.load(model), tmp_path / "merged.npz")
+    bundle.bundle(tmp_path / "merged.npz", tmp_path / "merged.pyz")
+    assert (tmp_path / "merged.pyz").read_bytes() == app.read_bytes()  # the order of merging and bundling is no matter
+    with zipfile.ZipFile(app) as archive:
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows knows no executable bit")
+def test_it_is_a_program(app):
+    assert app.read_bytes().startswith(b"#!/usr/bin/env python3\n") and os.access(app, os.X_OK)
+
+
+def test_half_precision(model, app, tmp_path, capsys):
+    assert main(["bundle", str(model), "-o", str(tmp_path / "half.pyz"), "--half"]) == 0
+    size = (tmp_path / "half.pyz").stat().st_size
+    assert f"{size:,} bytes" in capsys.readouterr().out and size < app.stat().st_size
+    assert run(tmp_path / "half.pyz", "classify", CLIP, "--csv").stdout.count(b"\n") == 4
+
+
+def test_what_cannot_be_bundled(model, tmp_path, capsys):
+    bare = tmp_path / "bare.npz"
+    minirep.save(minirep.load(model).network, bare)
+    for source, target, reason in (
+        (bare, "x.pyz", "without a recipe"), (CLIP, "x.pyz", "seven.wav"), (model, "no/x.pyz", "cannot be written"),
+        ("none.npz", "x.pyz", "no such file"), (bare, "bare.npz", "another name"),
+    ):  # fmt: skip
+        assert main(["bundle", str(source), "-o", str(tmp_path / target)]) == 2
+        assert reason in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["bare.npz"]
+
+
+def test_it_says_what_it_needs():
+    """Even an old Python must be able to read the first lines, up to the one that says what is missing."""
+    compile(bundle.MAIN, "__main__.py", "exec")
+    assert 'f"' not in bundle.MAIN and ":=" not in bundle.MAIN
+    old = SimpleNamespace(version_info=type("version", (tuple,), {})((3, 8, 1)), exit=sys.exit)
+    with pytest.raises(SystemExit, match=r"found Python 3\.8, expected 3\.10"):
+        exec(bundle.MAIN.replace("import sys\n", ""), {"sys": old})
+
+
+def test_models_are_read_from_open_files(model):
+    with open(model, "rb") as file:
+        read = store.read_model(file)
+    assert store.read_model(io.BytesIO(model.read_bytes()))[2] == read[2] == store.read_model(model)[2]
+    with pytest.raises(minirep.MinirepError, match="model: not a whole"):
+        store.read_model(io.BytesIO(model.read_bytes()[:-100]))
