@@ -229,16 +229,17 @@ def read(path) -> tuple[Network, Recipe | None, dict, dict]:
     return clf.network, clf.recipe, clf.labels, clf.provenance
 
 
-def load(path=None, backend: str = "auto", fused: bool = True) -> Classifier:
+def load(path=None, backend: str = "auto", fused: bool = True, threads: int | None = None) -> Classifier:
     """A classifier from `model.npz` or the authors' `checkpoint.pyth`; without a path, the shipped digits model.
 
     ``fused`` merges what is not merged yet; with False the network stays as it is stored.
+    ``threads``: how many the compiled backend uses; by default MINIREP_NUM_THREADS, else all cores allowed.
     """
     path = default_model() if path is None else path
     network, recipe, labels, provenance = read(path)
     if recipe is None:
         raise MinirepError(f"{path}: holds a network without a recipe; expected a saved classifier")
-    return Classifier(reparam.fuse(network) if fused else network, recipe, labels, provenance, backend)
+    return Classifier(reparam.fuse(network) if fused else network, recipe, labels, provenance, backend, threads)
 
 
 def save(model: Classifier | Network, path, half: bool = False) -> None:
