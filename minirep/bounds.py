@@ -17,11 +17,11 @@ small numbers to zero as well. Where a sum might overflow the bound is infinite:
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 
 import numpy as np
 
-from . import ops
+from . import ops, reparam
 from .network import Block, Conv, Depthwise, Linear, Network, map_arrays
 
 # Roundings of one product beside the additions of its sum: s = scale / sqrt(variance + eps) takes at most 4 (eps itself
@@ -219,16 +219,53 @@ def probabilities(known: Known) -> np.ndarray:
     return np.minimum(per_position.mean(axis=(1, 2)) * SLACK + tiny, 1.0)[:, None]
 
 
+# --- merged weights themselves ------------------------------------------------------------------------------------
+
+
 def merged_branches(layer: Depthwise, dtype) -> tuple[np.ndarray, np.ndarray]:
     """Bounds on the error of a merged kernel (k, C) and its bias (C,), whoever merged the branches in ``dtype``."""
-    size = max(len(branch.weight) for branch in layer.branches)
-    kernel, bias, raw = 0.0, 0.0, 1.0
-    for branch in layer.branches:
-        branch = map_arrays(branch, lambda a: a.astype(np.float64))
-        weight, constant, _ = absolute(branch)
-        extra = (size - len(weight)) // 2
-        kernel, bias = kernel + np.pad(weight, ((extra, extra), (0, 0))), bias + constant
-        raw += np.abs(branch.weight).max() + (0 if branch.bn is None else np.abs(branch.bn.mean).max())
-    unit = gamma(PER_CONSTANTS * len(layer.branches) + ROUNDINGS, dtype)
-    tiny = 4 * float(np.finfo(dtype).tiny) * raw
-    return (unit * kernel + tiny) * SLACK, (unit * bias + tiny) * SLACK
+    conv = _weights(reparam.merge_branches(absolute_twin(layer)).branches[0], len(layer.branches), dtype)
+    return conv.weight, conv.bias
+
+
+def merged_weights(network: Network, dtype) -> Network:
+    """The tree that `reparam.fuse` makes, holding a bound on the error of every weight instead of the weight."""
+    sizes = reparam.fuse(absolute_twin(network))
+
+    def layer_bounds(layer, stored):
+        return replace(layer, branches=(_weights(layer.branches[0], len(stored.branches) + 1, dtype),))
+
+    def block_bounds(node, stored):
+        hidden = sum(conv.weight.shape[1] for conv in stored.mix[:-1])  # what a collapse sums over
+        return replace(
+            node,
+            reduce=_weights(node.reduce, 1, dtype),
+            paths=tuple(tuple(map(layer_bounds, path, old)) for path, old in zip(node.paths, stored.paths)),
+            mix=tuple(_weights(conv, hidden + 2, dtype) for conv in node.mix),
+            shortcut=None if node.shortcut is None else _weights(node.shortcut, 1, dtype),
+        )
+
+    return replace(
+        sizes,
+        stem=_weights(sizes.stem, 1, dtype),
+        stages=tuple(tuple(map(block_bounds, new, old)) for new, old in zip(sizes.stages, network.stages)),
+        heads=map_arrays(sizes.heads, np.zeros_like),  # they are not merged with anything
+    )
+
+
+def absolute_twin(node):
+    """The same tree in which every convolution holds the sizes of its terms: merging it sums up |t|."""
+    if isinstance(node, Conv):
+        conv = map_arrays(node, lambda a: a.astype(np.float64))
+        weight, constant, scale = absolute(conv)
+        return Conv(weight, constant + 0 * scale, relu=node.relu)
+    if is_dataclass(node):
+        return replace(node, **{f.name: absolute_twin(getattr(node, f.name)) for f in fields(node)})
+    return tuple(map(absolute_twin, node)) if isinstance(node, tuple) else node
+
+
+def _weights(sizes: Conv, terms: int, dtype) -> Conv:
+    """From sums of |t| to bounds, of weights that are sums of so many products each."""
+    unit = gamma(PER_CONSTANTS * terms + 2 * ROUNDINGS, dtype) * SLACK
+    tiny = 4 * terms * float(np.finfo(dtype).tiny) * (1 + sizes.weight.max() + sizes.bias.max())
+    return map_arrays(sizes, lambda size: unit * size + tiny)

@@ -9,7 +9,7 @@ and the bound are told in docs/why-merged-is-equal.md.
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -268,16 +268,17 @@ class Probabilities:
     """What merging does to the outcome: ``agree`` of ``views`` keep the class they give most to, in every head."""
 
     precision: str
-    backend: str  # of the merged form; the stored one runs in plain NumPy
+    backend: str  # of the merged form; the other runs in plain NumPy
     absolute: float
     views: int
     agree: int
 
 
 def check_probabilities(network: Network, log_mels: np.ndarray) -> list[Probabilities]:
-    """The network as stored, in plain NumPy, against the merged one on every backend there is."""
+    """The merged form on every backend there is, against the one that is stored; or float64, if that is the same."""
     recipe = next(iter(RECIPES.values()))  # a classifier needs one, but log-mels go in here
-    before = Classifier(network, recipe, backend="numpy").probabilities(log_mels)
+    reference = as_type(network, np.float64) if is_fused(network) else network
+    before = Classifier(reference, recipe, backend="numpy").probabilities(log_mels)
     merged = reparam.fuse(network)
     found = []
     for backend in dict.fromkeys(("numpy", Classifier(merged, recipe).backend)):
@@ -311,6 +312,38 @@ def check_stored(network: Network, stored: dict[str, Conv]) -> dict[str, Differe
     return found
 
 
+def check_merged(network: Network, merged: Network) -> dict[str, Difference]:
+    """Every array of a merged network, {path: ...}, against the one that merging gives, whoever merged and stored it."""
+    ours, theirs = dict(arrays(reparam.fuse(as_type(network, np.float64)))), dict(arrays(merged))
+    for name in sorted(ours.keys() | theirs.keys()):
+        found, expected = (tree[name].shape if name in tree else "nothing" for tree in (theirs, ours))
+        if found != expected:
+            raise MinirepError(f"{name}: found {found}, expected {expected}; it was not merged from this network")
+    rounded, own = (dict(arrays(bounds.merged_weights(network, dtype))) for dtype in (merged.dtype, np.float64))
+    stored = half_rounding if all(np.array_equal(a, a.astype(np.float16)) for a in theirs.values()) else np.zeros_like
+    return {name: difference(theirs[name], ours[name], rounded[name] + own[name] + stored(ours[name])) for name in ours}
+
+
+def half_rounding(array: np.ndarray) -> np.ndarray:
+    """How far ``--half`` moves numbers at most."""
+    half = np.finfo(np.float16)
+    return 1.001 * np.abs(array) * float(half.eps) / 2 + float(half.smallest_subnormal)
+
+
+def arrays(node, path: str = "") -> Iterator[tuple[str, np.ndarray]]:
+    """(path, array) of every array of a tree: "stages.0.2.reduce.weight" ..."""
+    if isinstance(node, np.ndarray):
+        yield path, node
+        return
+    children = {}
+    if is_dataclass(node):
+        children = {f.name: getattr(node, f.name) for f in fields(node)}
+    elif isinstance(node, (tuple, dict)):
+        children = node if isinstance(node, dict) else dict(enumerate(node))
+    for name, child in children.items():
+        yield from arrays(child, f"{path}.{name}".lstrip("."))
+
+
 @dataclass(frozen=True)
 class Report:
     """All that `verify` found; ``within`` decides the exit status."""
@@ -318,7 +351,8 @@ class Report:
     merged: bool  # as stored: then there is nothing left to compare, and ``rounding`` is all that is checked
     rows: dict[str, list[Row]]  # by precision
     probabilities: list[Probabilities]
-    stored: dict[str, Difference] = field(default_factory=dict)
+    stored: dict[str, Difference] = field(default_factory=dict)  # merged kernels in the same file
+    given: dict[str, Difference] = field(default_factory=dict)  # weights of another, merged file
 
     @property
     def outside(self) -> list[str]:
@@ -329,18 +363,25 @@ class Report:
             for row in rows
             for what in row.outside
         ]
-        return rows + [f"the merged kernel stored for {path}" for path, d in self.stored.items() if not d.within]
+        rows += [f"the merged kernel stored for {path}" for path, d in self.stored.items() if not d.within]
+        return rows + [f"{path} of the merged model" for path, d in self.given.items() if not d.within]
 
     @property
     def within(self) -> bool:
         return not self.outside
 
 
-def verify(network: Network, log_mels: np.ndarray, stored: dict[str, Conv] | None = None, done=lambda: None) -> Report:
+def verify(
+    network: Network,
+    log_mels: np.ndarray,
+    stored: dict[str, Conv] | None = None,
+    merged: Network | None = None,
+    done: Callable[[], None] = lambda: None,
+) -> Report:
     """Compare a network with its merged form on log-mels (N, frames, 128).
 
-    ``stored``: merged kernels from the same file, see `minirep.checkpoint.stored_merged`. ``done`` is called after each
-    block in each precision.
+    ``stored``: merged kernels from the same file, see `minirep.checkpoint.stored_merged`. ``merged``: a network that is
+    said to be this one, merged. ``done`` is called after each block in each precision.
     """
     rows, probabilities = {}, []
     with np.errstate(all="ignore"):  # what overflows is reported as not within its bound
@@ -348,7 +389,9 @@ def verify(network: Network, log_mels: np.ndarray, stored: dict[str, Conv] | Non
             typed = as_type(network, precision)
             rows[precision] = check_network(typed, log_mels[:VIEWS], done)
             probabilities += check_probabilities(typed, log_mels)
-    return Report(is_fused(network), rows, probabilities, check_stored(network, stored or {}))
+        kernels = check_stored(network, stored or {})
+        given = {} if merged is None else check_merged(network, merged)
+    return Report(is_fused(network), rows, probabilities, kernels, given)
 
 
 # --- the command --------------------------------------------------------------------------------------------------
@@ -362,6 +405,7 @@ def add_arguments(parser) -> None:
     )
     parser.add_argument("model", nargs="?", metavar="FILE",
                         help="model.npz or checkpoint.pyth (default: the shipped digits model)")  # fmt: skip
+    parser.add_argument("--merged", metavar="MODEL", help="a merged model.npz: are its weights those that FILE's give?")
     parser.add_argument("--clips", nargs="+", metavar="FILE", help="sound files to try (default: synthetic sounds)")
     parser.add_argument("--steps", action="store_true", help="a line for each step of merging in each part of a block")
     parser.add_argument("--json", action="store_true", help="print a JSON object with everything")
@@ -381,7 +425,8 @@ def run(args) -> int:
         stored = checkpoint.stored_merged(path) if beside else {}
     log_mels = clip_log_mels(args.clips, recipe) if args.clips else synthetic(network, recipe)
     progress = Progress(len(PRECISIONS) * (1 + sum(map(len, network.stages))))
-    report = verify(network, log_mels, stored, progress.step)
+    merged = store.read_model(args.merged)[0] if args.merged else None
+    report = verify(network, log_mels, stored, merged, progress.step)
     progress.clear()
     if args.json:
         say(json.dumps(as_json(path, report), indent=1))
@@ -450,17 +495,21 @@ def lines(path, network: Network, report: Report, args) -> Iterator[str]:
         if args.steps and not report.merged:
             steps = [[row.name, s.part, s.step, *_cells(s.difference)] for row in rows for s in row.steps]
             yield from (f"  {line}" for line in table([["block", "part", "step", *_HEAD], *steps], left=3))
-    if not report.merged:
-        yield ""
-        for p in report.probabilities:
-            yield (
-                f"{p.precision}, {p.backend}: probabilities differ by {p.absolute:.1e} at most; "
-                f"the top class is the same for {p.agree} of {p.views} views"
-            )
+    yield ""
+    for p in report.probabilities:
+        yield (
+            f"{p.precision}, {p.backend}: probabilities differ by {p.absolute:.1e} at most"
+            f"{' from float64' * report.merged}; "
+            f"the top class is the same for {p.agree} of {p.views} views"
+        )
     if report.stored:
         yield ""
         yield f"The file holds {len(report.stored)} merged kernels beside the branches. From those that its branches"
         yield f"give they differ by at most {_percent(worst(report.stored.values()).used)} of what rounding allows."
+    if report.given:
+        yield ""
+        yield f"{shown(args.merged)}: its {len(report.given)} arrays of weights differ from those that merging gives"
+        yield f"by at most {_percent(worst(report.given.values()).used)} of what rounding allows."
     yield ""
     for name in report.outside:
         yield f"NOT WITHIN ITS BOUND: {name}"

@@ -13,7 +13,7 @@ import pytest
 import pyth
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import SEEDS, same
+from strategies import SEEDS, architectures, float_network, same
 
 import minirep
 from minirep import RECIPES, Architecture, Classifier, MinirepError, bounds, network, reparam, store, verify
@@ -115,6 +115,36 @@ def test_a_merged_network_is_held_against_float64(clf, tmp_path, capsys):
     assert main(["verify", str(tmp_path / "fused.npz")]) == 0
     printed = capsys.readouterr().out
     assert "already merged" in printed and "no branches left to compare" in printed and "within its bound" in printed
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["single", "half"])
+def test_the_weights_of_a_merged_file_are_those_of_its_network(path, clf, half, tmp_path, capsys):
+    merged = str(tmp_path / "merged.npz")
+    minirep.save(clf.fused(), merged, half=half)
+    assert main(["verify", path, "--merged", merged]) == 0
+    assert "merged.npz: its " in capsys.readouterr().out
+    net = clf.fused().network
+    block = net.stages[1][0]
+    layer = block.paths[0][1]
+    weight = layer.branches[0].weight.copy()
+    weight[1, 2] += 1e-3
+    layer = replace(layer, branches=(replace(layer.branches[0], weight=weight),))
+    block = replace(block, paths=((block.paths[0][0], layer), *block.paths[1:]))
+    minirep.save(replace(net, stages=(net.stages[0], (block, *net.stages[1][1:]))), merged, half=half)
+    assert main(["verify", path, "--merged", merged]) == 1
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "NOT WITHIN ITS BOUND: stages.1.0.paths.0.1.branches.0.weight of the merged model"
+    minirep.save(classifier(REP if len(clf.labels) > 1 else INCEPTION).fused(), merged)
+    assert main(["verify", path, "--merged", merged]) == 2
+    assert "not merged from this network" in capsys.readouterr().err
+
+
+@given(architectures(), SEEDS, st.booleans())
+def test_every_merged_weight_is_within_its_bound(arch, seed, extreme):
+    net = float_network(arch, seed, "float32", extreme)
+    merged = verify.check_merged(net, reparam.fuse(net))
+    assert all(d.within for d in merged.values())
+    assert len(merged) == len(list(verify.arrays(reparam.fuse(net))))
 
 
 def test_what_overflows_is_not_within_its_bound():
