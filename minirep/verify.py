@@ -313,7 +313,7 @@ def check_stored(network: Network, stored: dict[str, Conv]) -> dict[str, Differe
 
 
 def check_merged(network: Network, merged: Network) -> dict[str, Difference]:
-    """Every array of a merged network, {path: ...}, against the one that merging gives, whoever merged and stored it."""
+    """Every array of a merged network, {path: ...}, against the one that merging gives, whoever merged it."""
     ours, theirs = dict(arrays(reparam.fuse(as_type(network, np.float64)))), dict(arrays(merged))
     for name in sorted(ours.keys() | theirs.keys()):
         found, expected = (tree[name].shape if name in tree else "nothing" for tree in (theirs, ours))
@@ -371,6 +371,11 @@ class Report:
         return not self.outside
 
 
+def precisions(network: Network) -> tuple[str, ...]:
+    """Both; but where nothing is left to merge, float64 is what float32 is held against."""
+    return PRECISIONS[:1] if is_fused(network) else PRECISIONS
+
+
 def verify(
     network: Network,
     log_mels: np.ndarray,
@@ -385,7 +390,7 @@ def verify(
     """
     rows, probabilities = {}, []
     with np.errstate(all="ignore"):  # what overflows is reported as not within its bound
-        for precision in PRECISIONS:
+        for precision in precisions(network):
             typed = as_type(network, precision)
             rows[precision] = check_network(typed, log_mels[:VIEWS], done)
             probabilities += check_probabilities(typed, log_mels)
@@ -424,7 +429,7 @@ def run(args) -> int:
         beside = any(conv.bn is not None for conv in depthwise_convs(network))
         stored = checkpoint.stored_merged(path) if beside else {}
     log_mels = clip_log_mels(args.clips, recipe) if args.clips else synthetic(network, recipe)
-    progress = Progress(len(PRECISIONS) * (1 + sum(map(len, network.stages))))
+    progress = Progress(len(precisions(network)) * (1 + sum(map(len, network.stages))))
     merged = store.read_model(args.merged)[0] if args.merged else None
     report = verify(network, log_mels, stored, merged, progress.step)
     progress.clear()
