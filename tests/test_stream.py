@@ -356,9 +356,7 @@ def test_streams_that_end_early(told, monkeypatch, capsys, data):
         (wav(noise(100), 8000).replace(b"fmt \x10\0\0\0\x01", b"fmt \x10\0\0\0\x55"), [], "compressed WAV"),
         (b"RIFF\0\0\0\0WAVEjunk" + struct.pack("<I", 2**31), [], "header of more than"),
         (bytes(100), ["--rate", "3"], "sample rate of 3"),
-        (bytes(100), ["--channels", "0"], "--channels: found 0"),
         (np.float32([np.nan] * 9000).tobytes(), ["--format", "f32le"], "NaN"),
-        (bytes(100), ["--smooth", "0"], "smooth 0"),
     ],
 )
 def test_what_cannot_be_listened_to_gets_one_clear_line(told, monkeypatch, capsys, data, options, reason):
@@ -366,9 +364,12 @@ def test_what_cannot_be_listened_to_gets_one_clear_line(told, monkeypatch, capsy
     assert status == 2 and events == [] and reason in err.splitlines()[-1]
 
 
-@pytest.mark.parametrize("option", [["--hop", "0"], ["--hop", "x"], ["--threshold", "-1"]])
+@pytest.mark.parametrize(
+    "option", ["--hop 0", "--hop x", "--threshold 1.1", "--smooth 0", "--smooth 1.5", "--channels 0", "--rate -3"]
+)
 def test_bad_arguments(told, monkeypatch, capsys, option):
-    assert listen(monkeypatch, capsys, b"", *option)[0] == 2
+    status, _, err = listen(monkeypatch, capsys, b"", *option.split())
+    assert status == 2 and "expected" in err
 
 
 def test_a_reading_error_is_told_after_the_events(told, monkeypatch, capsys):
@@ -435,14 +436,17 @@ def process(model, *arguments, **options):
 
 @pytest.mark.skipif(os.name == "nt", reason="signals and pipes of Unix")
 def test_ctrl_c_ends_it_with_the_event_that_goes_on(model):
-    running = process(model, "--all", "--threshold", "0.01", "--json")
-    running.stdin.write(np.int16(noise(8000) * 2**15).tobytes())
-    running.stdin.flush()
-    assert b"listening" in running.stderr.readline()
-    time.sleep(0.7)  # it waits for more, with an event going on
-    running.send_signal(signal.SIGINT)
-    out, err = running.communicate(timeout=20)
-    assert running.returncode == 130 and err == b""
+    for patience in (0.3, 2, 8):  # until the sound is heard, on a busy machine
+        with process(model, "--all", "--threshold", "0.01", "--json") as running:
+            running.stdin.write(np.int16(noise(8000) * 2**15).tobytes())
+            running.stdin.flush()
+            assert b"listening" in running.stderr.readline()
+            time.sleep(patience)  # it waits for more, with an event going on
+            running.send_signal(signal.SIGINT)
+            out, err = running.communicate(timeout=60)
+        assert running.returncode == 130 and err == b""
+        if out:
+            break
     assert [json.loads(line)["end"] for line in out.splitlines()][-1] == 1.0
 
 
@@ -452,5 +456,5 @@ def test_a_closed_pipe_ends_it_quietly(model):
     os.close(read)
     running = process(model, "--all", "--threshold", "0.01", stdout=write)
     os.close(write)
-    _, err = running.communicate(np.int16(noise(8000) * 2**15).tobytes(), timeout=20)
+    _, err = running.communicate(np.int16(noise(8000) * 2**15).tobytes(), timeout=60)
     assert running.returncode == 141 and err.count(b"\n") == 1

@@ -13,6 +13,7 @@ from .. import store
 from ..classify import Classifier, Prediction
 from ..errors import MinirepError
 from ..report import BLOCKS, Progress, bar, can_show, cells, columns, complain, pad, percent, say, shorten, shown
+from . import timeline
 
 # What is taken for sound in a folder. A file that is named itself is read whatever it is called.
 EXTENSIONS = (
@@ -42,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--views", type=_at_least_one, metavar="V", help="clips spread over a recording (default: the model's)"
     )
     parser.add_argument("--backend", choices=("auto", "numpy", "numba"), default="auto", help="what computes")
+    timeline.add_arguments(parser)
 
 
 def _at_least_one(text: str) -> int:
@@ -54,8 +56,12 @@ def _at_least_one(text: str) -> int:
 def run(args) -> int:
     if args.demo == bool(args.files):
         raise MinirepError("classify: expected either files and folders or --demo")
-    clf = store.load(args.model, args.backend)
     sources, failed = demo_clips() if args.demo else find_sounds(args.files)
+    timeline.check(args, sources)
+    clf = store.load(args.model, args.backend)
+    if args.timeline:
+        sounds = [(name, _standard_input() if path == "-" else path) for name, path in sources]
+        return timeline.run(args, clf, sounds, failed)
     total = len(sources) + len(failed)
     report = _report(args, [name for name, _ in sources], clf)
     for name, reason in failed:

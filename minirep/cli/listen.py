@@ -31,12 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "for people under a live line; otherwise each is a JSON object on a line of its own. Ctrl-C ends it."
     )
     parser.add_argument("--model", metavar="M", help="model.npz or checkpoint.pyth (default: the shipped digits model)")
-    parser.add_argument("--rate", type=int, metavar="HZ", help="of raw samples (default: the model's own rate)")
+    parser.add_argument("--rate", type=_count, metavar="HZ", help="of raw samples (default: the model's own rate)")
     parser.add_argument(
         "--format", choices=("auto", *RAW, "wav"), default="auto",
         help="of the bytes (default: WAV if they begin like one, else s16le)",
     )  # fmt: skip
-    parser.add_argument("--channels", type=int, metavar="N", help="of raw samples; their mean is taken (default: 1)")
+    parser.add_argument("--channels", type=_count, metavar="N", help="of raw samples; their mean is taken (default: 1)")
     add_event_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print JSON lines on a terminal, too")
     parser.add_argument(
@@ -51,11 +51,11 @@ def add_event_arguments(parser) -> None:
         "--hop", type=_positive, default=HOP, metavar="S", help=f"seconds from window to window (default: {HOP})"
     )
     parser.add_argument(
-        "--threshold", type=_positive, default=THRESHOLD, metavar="P",
+        "--threshold", type=_probability, default=THRESHOLD, metavar="P",
         help=f"the probability that makes an event (default: {THRESHOLD})",
     )  # fmt: skip
     parser.add_argument(
-        "--smooth", type=int, default=SMOOTH, metavar="N", help=f"average over N windows (default: {SMOOTH})"
+        "--smooth", type=_count, default=SMOOTH, metavar="N", help=f"average over N windows (default: {SMOOTH})"
     )
     parser.add_argument("--all", action="store_true", help=f"report {' and '.join(IGNORED)} as events, too")
 
@@ -71,24 +71,40 @@ def _positive(text: str) -> float:
     return value
 
 
+def _probability(text: str) -> float:
+    """An argument's value: above 0 and up to 1."""
+    value = _positive(text)
+    if value > 1:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a number above 0 and up to 1")
+    return value
+
+
+def _count(text: str) -> int:
+    """An argument's value: a whole number of at least 1."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number of at least 1")
+    return int(text)
+
+
 def make_stream(args, clf, rate: int) -> Stream:
     """A stream as the arguments want it."""
     return Stream(clf, rate, args.hop, args.threshold, args.smooth, () if args.all else IGNORED)
 
 
 def run(args) -> int:
-    if args.channels is not None and not 1 <= args.channels <= 64:
-        raise MinirepError(f"--channels: found {args.channels}, expected 1 to 64")
     if sys.stdin is None:  # closed by whoever started us
         raise MinirepError("found no standard input, expected sound")
     clf = store.load(args.model, args.backend)
     source = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)  # what has arrived, without waiting for a bufferful
     pcm = Pcm(source, args.format, args.rate, args.channels, clf.recipe.rate)
     stream = make_stream(args, clf, pcm.rate)
-    complain(introduction(pcm, stream, args.hop))
     clf.probabilities(np.zeros((1, clf.recipe.frames, MELS), np.float32))  # what is slow the first time is done now
-    people = sys.stdout.isatty() and not args.json
-    return listen(pcm, stream, LiveReport() if people else JsonLines(), patient=args.no_skip or is_file(source))
+    report = LiveReport() if sys.stdout.isatty() and not args.json else JsonLines()
+    backlog = Backlog(pcm)
+    with ending_on_interrupt(backlog):
+        complain(introduction(pcm, stream, args.hop))
+        listen(backlog, stream, report, patient=args.no_skip or is_file(source))
+    return INTERRUPTED if backlog.stopped else 0
 
 
 def introduction(pcm: Pcm, stream: Stream, hop: float) -> str:
@@ -109,29 +125,26 @@ def is_file(file) -> bool:
         return False
 
 
-def listen(pcm: Pcm, stream: Stream, report, patient: bool) -> int:
-    """Classify until the sound ends or Ctrl-C comes; gives the exit status.
+def listen(backlog: "Backlog", stream: Stream, report, patient: bool) -> None:
+    """Classify until the sound ends or is stopped.
 
     On a machine that takes longer for a window than the sound lasts up to the next, windows are skipped unless we are
     ``patient``.
     """
-    backlog, warnings, begin = Backlog(pcm), SkipWarnings(), None
-    with ending_on_interrupt(backlog):
-        while True:
-            now = time.monotonic()
-            late = begin is not None and now - begin > stream.seconds + stream.hop  # so is a pause, but with no load
-            behind = late and stream.load > 1 and not patient
-            samples = backlog.take(everything=behind)
-            if samples is None:
-                break
-            begin = time.monotonic() if begin is None else begin
-            report.add(stream.feed(samples, catch_up=behind))
-            report.show(stream)
-            warnings.look(stream)
-        report.add(stream.close())
+    warnings, begin = SkipWarnings(), None
+    while True:
+        late = begin is not None and time.monotonic() - begin > stream.seconds + stream.hop
+        behind = late and stream.load > 1 and not patient  # late alone we may be because the sound paused
+        samples = backlog.take(everything=behind)
+        if samples is None:
+            break
+        begin = time.monotonic() if begin is None else begin
+        report.add(stream.feed(samples, catch_up=behind))
+        report.show(stream)
+        warnings.look(stream)
+    report.add(stream.close())
     warnings.look(stream, finally_=True)
     backlog.raise_error()
-    return INTERRUPTED if backlog.stopped else 0
 
 
 class Backlog:

@@ -1,0 +1,163 @@
+"""``minirep classify --timeline``: the events in long recordings, one after the other."""
+
+import csv
+import io
+import json
+import sys
+
+from .. import audio, timeline
+from ..classify import Classifier
+from ..errors import MinirepError
+from ..report import BLOCKS, Progress, can_show, complain, say, shown
+from ..stream import Event
+from .listen import add_event_arguments, as_json, clock, event_line, make_stream
+
+
+def add_arguments(parser) -> None:
+    group = parser.add_argument_group("events", "of long recordings, in constant memory")
+    group.add_argument("--timeline", action="store_true", help="what is heard when, instead of one answer for a file")
+    group.add_argument("--plot", metavar="PICTURE", help="draw the log-mel and the events (.png, .svg, .pdf)")
+    add_event_arguments(group)
+
+
+def check(args, sources: list) -> None:
+    """Refuse what does not go together, before anything is done."""
+    if not args.timeline:
+        if args.plot:
+            raise MinirepError("--plot goes with --timeline")
+        return
+    if args.top or args.views:
+        raise MinirepError("--timeline goes without --top and --views: it looks at every window, and at the best label")
+    if args.plot:
+        if len(sources) != 1:
+            raise MinirepError(f"--plot: found {len(sources)} recordings, expected one")
+        timeline.picture_format(args.plot)
+
+
+def run(args, clf: Classifier, sources: list, failed: list) -> int:
+    """The timelines of ``sources``, [(name, path or stream)]; ``failed`` are those that are known to be no sound."""
+    report = JsonEvents() if args.json else CsvEvents() if args.csv else EventLines()
+    for name, reason in failed:
+        report.begin(name, None)
+        report.end(_tell(name, reason))
+    for name, source in sources:
+        try:
+            recording = audio.open_recording(source)
+        except MinirepError as error:
+            report.begin(name, None)
+            report.end(_tell(name, str(error)))
+            failed.append((name, str(error)))
+            continue
+        report.begin(name, recording)
+        try:
+            _run_one(args, clf, name, recording, report)
+        except MinirepError as error:  # such as a damaged stretch: what came before it stands
+            report.end(_tell(name, str(error)))
+            failed.append((name, str(error)))
+        else:
+            report.end(None)
+    report.close()
+    return 1 if failed else 0
+
+
+def _run_one(args, clf: Classifier, name: str, recording: audio.Recording, report) -> None:
+    stream = make_stream(args, clf, recording.rate)
+    seconds = recording.length / recording.rate
+    picture = timeline.Picture(seconds, clf.recipe) if args.plot else None
+    events, progress = [], Progress(int(seconds / stream.hop) + 2)
+    try:
+        for ended in timeline.walk(recording, stream, picture):
+            if ended:
+                progress.clear()
+                report.add(ended)
+                events += ended if args.plot else []
+            progress.step()
+    finally:
+        progress.clear()
+    if args.plot:
+        timeline.draw(picture, events, args.plot, shown(name))
+
+
+def _tell(name: str, reason: str) -> str:
+    """Report what went wrong to stderr; the reason, without the file's name in front."""
+    reason = reason.removeprefix("<stdin>: ").removeprefix(f"{shown(name)}: ")
+    complain(f"{shown(name)}: {reason}")
+    return reason
+
+
+# --- reports: begin(), then add() for events and end() with the reason if it failed, for every file; then close() ----
+
+
+class EventLines:
+    """For people: an event a line under each file's name."""
+
+    def __init__(self):
+        self.blocks = can_show(BLOCKS, sys.stdout)
+
+    def begin(self, name: str, recording) -> None:
+        self.count = 0
+        if recording is not None:
+            say(f"{shown(name)}: {clock(recording.length / recording.rate)}")
+
+    def add(self, events: list[Event]) -> None:
+        self.count += len(events)
+        for event in events:
+            say("  " + event_line(event, self.blocks))
+
+    def end(self, failure: str | None) -> None:
+        if not self.count and failure is None:
+            say("  no events")
+
+    def close(self) -> None:
+        pass
+
+
+class JsonEvents:
+    """For programs: [{"file", "seconds", "events": [{"start", "end", "head", "label", "confidence"}, ...]}, ...].
+
+    A file that failed has an "error" too, behind the events before the damage.
+    """
+
+    def __init__(self):
+        self.before = "["
+
+    def begin(self, name: str, recording) -> None:
+        entry = {"file": name} | ({} if recording is None else {"seconds": recording.length / recording.rate})
+        sys.stdout.write(f'{self.before}\n{json.dumps(entry)[:-1]}, "events": [')
+        self.before, self.between = ",", ""
+
+    def add(self, events: list[Event]) -> None:
+        for event in events:
+            sys.stdout.write(f"{self.between}\n {json.dumps(as_json(event))}")
+            self.between = ","
+
+    def end(self, failure: str | None) -> None:
+        sys.stdout.write("]" + ("}" if failure is None else f', "error": {json.dumps(failure)}}}'))
+
+    def close(self) -> None:
+        say("[]" if self.before == "[" else "\n]")
+
+
+class CsvEvents:
+    """For programs and spreadsheets: a row for each event; failures are on stderr only."""
+
+    def __init__(self):
+        self._row("file", "start", "end", "head", "label", "confidence")
+
+    def begin(self, name: str, recording) -> None:
+        self.name = name
+
+    def add(self, events: list[Event]) -> None:
+        for event in events:
+            self._row(self.name, *as_json(event).values())
+
+    def end(self, failure: str | None) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def _row(self, *values) -> None:
+        line = io.StringIO()
+        csv.writer(line, lineterminator="\r\n").writerow(values)
+        say(line.getvalue()[:-2])
