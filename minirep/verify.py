@@ -418,19 +418,15 @@ def add_arguments(parser) -> None:
 
 
 def run(args) -> int:
-    path = str(store.default_model()) if args.model is None else args.model
+    path = store.default_model() if args.model is None else args.model
     figure = _pyplot() if args.plot else None  # a missing extra is told before the work
-    if str(path).endswith(".npz") or store.is_model(path):
-        network, recipe, _, _ = store.read_model(path)
-        stored = {}
-    else:
-        clf = checkpoint.read_checkpoint(path)
-        network, recipe = clf.network, clf.recipe
-        beside = any(conv.bn is not None for conv in depthwise_convs(network))
-        stored = checkpoint.stored_merged(path) if beside else {}
+    network, recipe, _, _ = store.read(path)
+    stored = {}
+    if args.model and not store.is_model(path) and any(conv.bn is not None for conv in depthwise_convs(network)):
+        stored = checkpoint.stored_merged(path)
     log_mels = clip_log_mels(args.clips, recipe) if args.clips else synthetic(network, recipe)
     progress = Progress(len(precisions(network)) * (1 + sum(map(len, network.stages))))
-    merged = store.read_model(args.merged)[0] if args.merged else None
+    merged = store.read(args.merged)[0] if args.merged else None
     report = verify(network, log_mels, stored, merged, progress.step)
     progress.clear()
     if args.json:
