@@ -187,7 +187,7 @@ def logits(known: Known, pool: tuple[int, int], linear: Linear) -> Known:
 
 def stages(network: Network, log_mels, dtype) -> Iterator[tuple[str, Known]]:
     """The walk through a whole network as in `minirep.stages`; errors add up from block to block."""
-    known = stem(start(np.asarray(log_mels)[..., None], dtype), network.stem)
+    known = stem(start(np.asarray(log_mels, dtype)[..., None], dtype), network.stem)
     yield "stem", known
     for i, blocks in enumerate(network.stages, 1):
         for node in blocks:
