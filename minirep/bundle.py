@@ -33,7 +33,7 @@ sys.exit(main())
 # What `classify` and `listen` can do without. Compiled code is kept on disk beside its source, which a zip has not.
 LEFT_OUT = (
     "fast", "bench.py", "bounds.py", "bundle.py", "count.py", "verify.py",
-    "cli/bundle.py", "cli/convert.py", "cli/fuse.py", "cli/info.py",
+    "cli/bundle.py", "cli/convert.py", "cli/fuse.py", "cli/info.py", "cli/verify.py",
 )  # fmt: skip
 DATA = ("data/class_names.json",)
 

@@ -19,6 +19,7 @@ import minirep
 from minirep import RECIPES, Architecture, Classifier, MinirepError, bounds, network, reparam, store, verify
 from minirep.checkpoint import read_checkpoint
 from minirep.cli import main
+from minirep.cli.verify import as_json
 from minirep.config import INCEPTION, REP
 
 GOLDEN = sorted(Path(os.environ["MINIREP_GOLDEN"]).glob("*/checkpoint.pyth")) if "MINIREP_GOLDEN" in os.environ else []
@@ -153,7 +154,7 @@ def test_what_overflows_is_not_within_its_bound():
     report = verify.verify(huge, log_mels())
     rows = {precision: rows[0].within for precision, rows in report.rows.items()}
     assert rows == {"float32": False, "float64": True}
-    assert json.loads(json.dumps(verify.as_json("x", report), allow_nan=False))["within"] is False
+    assert json.loads(json.dumps(as_json("x", report), allow_nan=False))["within"] is False
 
 
 def test_differences_are_measured():

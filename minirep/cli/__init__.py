@@ -21,7 +21,7 @@ COMMANDS = {  # name: (module, what it does)
     "fuse": ("cli.fuse", "merge the branches and batch norms of a model"),
     "bundle": ("cli.bundle", "put a model and the code that runs it into one file"),
     "info": ("cli.info", "show what a model is and what each part of it costs"),
-    "verify": ("verify", "prove that a merged model computes the same function"),
+    "verify": ("cli.verify", "prove that a merged model computes the same function"),
     "bench": ("bench", "measure how fast a model runs on this computer"),
 }
 # 1: some of the inputs failed, and a command's run() says so itself.
