@@ -94,8 +94,8 @@ def mixed(conv, bn, x, relu=False):
 
 def normalised(conv, bn, x):
     """The same with statistics from the output, cheaper where the output is narrow. x (C, P) -> (C_out, P)."""
-    y = (conv.weight.flatten(1).to(x.dtype) @ x)[None]  # (1, C_out, P)
-    return functional.batch_norm(y, bn.running_mean, bn.running_var, bn.weight, bn.bias, bn.training, MOMENTUM, EPS)[0]
+    y = conv.weight.flatten(1).to(x.dtype) @ x
+    return bn(y[None, :, :, None])[0, :, :, 0]  # as an image of one example, P x 1
 
 
 def block(module, x):
@@ -117,9 +117,7 @@ def forward(twin, x, dtype=torch.float32):
     """What `twin(x)` returns, for AudioRepInceptionNeXt. (N, 1, T, 128) -> {head: (N, classes)}."""
     stem = twin.s1.pathway0_stem
     y = functional.conv2d(x.to(dtype), stem["conv"].weight.to(dtype), stride=2, padding=(2, 3))
-    bn = stem["bn"]
-    y = functional.batch_norm(y, bn.running_mean, bn.running_var, bn.weight, bn.bias, bn.training, MOMENTUM, EPS)
-    y = functional.max_pool2d(torch.relu_(y), 3, stride=2, padding=1)
+    y = functional.max_pool2d(torch.relu_(stem["bn"](y)), 3, stride=2, padding=1)
     y = y.permute(1, 2, 0, 3).contiguous()  # (C, T, N, F)
     for stage in (twin.s2, twin.s3, twin.s4, twin.s5):
         for module in stage:
