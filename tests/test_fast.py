@@ -5,6 +5,7 @@ the kernels is taken: panels of 4, 2 and 1 vectors, sums over more than one dept
 many, more threads than work.
 """
 
+import json
 import multiprocessing
 import os
 import pickle
@@ -21,7 +22,8 @@ from strategies import Plain, float_network, log_mels
 
 pytest.importorskip("numba")
 
-from minirep import RECIPES, Classifier, MinirepError, bounds, classify, fuse, network
+from minirep import RECIPES, Classifier, MinirepError, bounds, classify, fuse, network, save
+from minirep.cli import main
 from minirep.config import INCEPTION, REP, Architecture
 from minirep.errors import MissingExtra
 from minirep.fast import available, build, memory, supports, target
@@ -314,3 +316,23 @@ def test_the_vectors_of_avx2(tmp_path):
 
 def test_with_the_compiler_off(tmp_path):
     in_another_process(tmp_path, "numpy", NUMBA_DISABLE_JIT="1")
+
+
+# --- minirep bench ------------------------------------------------------------------------------------------------
+
+
+@compiled_only
+def test_bench_adds_up(tmp_path, capsys):
+    path = str(tmp_path / "model.npz")
+    net = random_network(Architecture(width=2, depths=(1,) * 4, heads={"class": 11}, frames=416))
+    save(Classifier(net, RECIPES["nsynth"]), path)
+    assert main(["bench", path, "--threads", "1,2", "--repeat", "2", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [(r["backend"], r["threads"]) for r in found["results"]] == [("numpy", None), ("numba", 1), ("numba", 2)]
+    for result in found["results"]:
+        assert [p["name"] for p in result["parts"]] == ["stem", "stage1", "stage2", "stage3", "stage4", "whole"]
+        assert all(p["seconds"] > 0 and p["flops"] > 0 for p in result["parts"])
+    assert main(["bench", path, "--threads", "1", "--repeat", "1"]) == 0
+    assert "GFLOP/s" in capsys.readouterr().out
+    for bad in (["--threads", "0"], ["--threads", "1,x"], ["--repeat", "0"], ["--batch", "0"]):
+        assert main(["bench", path, *bad]) == 2

@@ -1,0 +1,153 @@
+"""``minirep bench``: how long each part of a network takes on this computer, and how well the time is used.
+
+Nearly all of a network's arithmetic is matrix products, so what can be reached is measured with one: two large
+matrices, multiplied by NumPy. A share above 100 % means that the compiled kernels beat the library it came with.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from . import network as networks
+from . import reparam, store
+from .config import MELS
+from .count import costs
+from .errors import MinirepError, MissingExtra
+from .report import Progress, percent, say, table
+
+PEAK = """
+import time, numpy as np
+a, b = np.random.rand(2, 1536, 1536).astype(np.float32)
+seconds = []
+for _ in range(6):
+    start = time.perf_counter(); a @ b; seconds.append(time.perf_counter() - start)
+print(2 * 1536**3 / min(seconds))
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "model", nargs="?", metavar="MODEL", help="model.npz or checkpoint.pyth (default: the shipped digits model)"
+    )
+    parser.add_argument("--threads", metavar="N,N...", help="numbers of threads (default: 1 and all cores allowed)")
+    parser.add_argument("--batch", type=int, default=1, metavar="N", help="log-mels at a time (default: 1)")
+    parser.add_argument("--repeat", type=int, default=10, metavar="N", help="runs, of which the median counts")
+    parser.add_argument("--json", action="store_true", help="print a JSON object")
+
+
+def run(args) -> int:
+    if args.batch < 1 or args.repeat < 1:
+        raise MinirepError(f"bench: found --batch {args.batch}, --repeat {args.repeat}; expected at least 1 of each")
+    network, recipe, _, _ = store.read(store.default_model() if args.model is None else args.model)
+    frames = recipe.frames if recipe else network.pool[0] * 32
+    found = measure(reparam.fuse(network), frames, args.batch, thread_counts(args.threads), args.repeat)
+    if args.json:
+        say(json.dumps(found, indent=1))
+    else:
+        for line in lines(found):
+            say(line)
+    return 0
+
+
+def thread_counts(text: str | None) -> list[int]:
+    """``1,2`` -> [1, 2]."""
+    try:
+        from .fast.threads import allowed_threads
+    except ImportError:  # without Numba there is nothing to choose
+        return [1]
+    if text is None:
+        return sorted({1, allowed_threads()})
+    return [allowed_threads(number.strip()) for number in text.split(",")]
+
+
+def measure(network, frames: int, batch: int, threads: list[int], repeat: int) -> dict:
+    """Times of all stages: NumPy as it is, then the compiled backend with each number of threads."""
+    x = np.random.default_rng(0).normal(-5.0, 3.0, (batch, frames, MELS)).astype(network.dtype)
+    ways = [("numpy", None, lambda: networks.stages(network, x), lambda: networks.forward(network, x))]
+    try:
+        from .fast import CompiledNetwork, available
+
+        if available(network):
+            for n in threads:
+                fast = CompiledNetwork(network, n)
+                ways.append(("numba", n, lambda fast=fast: fast.stages(x), lambda fast=fast: fast(x)))
+    except (ImportError, MissingExtra):
+        pass
+    progress = Progress(len(ways) + len(threads))
+    work = {row.name: 2 * batch * row.multiply_adds for row in costs(network, frames)}
+    peaks = {}
+    for n in threads:
+        peaks[n] = peak(n)
+        progress.step()
+    results = []
+    for backend, n, stages, forward in ways:
+        times = times_of(stages, forward, repeat)
+        best = peaks[n] if n else None  # NumPy chooses its own number of threads
+        results.append({"backend": backend, "threads": n, "parts": [
+            {"name": name, "seconds": seconds, "flops": flops / seconds,
+             "share_of_peak": flops / seconds / best if best else None}
+            for name, seconds in times.items()
+            for flops in [work.get(name, sum(work.values()))]
+        ]})  # fmt: skip
+        progress.step()
+    progress.clear()
+    return {
+        "frames": frames, "batch": batch, "multiply_adds": sum(work.values()) // 2,
+        "peak_flops": {str(n): value for n, value in peaks.items()}, "results": results,
+    }  # fmt: skip
+
+
+def times_of(stages, forward, repeat: int) -> dict[str, float]:
+    """{part: median of its seconds}; the whole pass is timed by itself, and includes the heads."""
+    forward()  # compiles, packs weights and allocates
+    times = {}
+    for _ in range(repeat):
+        start = time.perf_counter()
+        for name, _ in stages():
+            times.setdefault(name, []).append(time.perf_counter() - start)
+            start = time.perf_counter()
+    for _ in range(repeat):
+        start = time.perf_counter()
+        forward()
+        times.setdefault("whole", []).append(time.perf_counter() - start)
+    return {name: statistics.median(seconds) for name, seconds in times.items()}
+
+
+def peak(threads: int) -> float:
+    """Floating-point operations a second of a large matrix product in NumPy, in a process with so many threads."""
+    names = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+    environment = {**os.environ, **dict.fromkeys(names, str(threads))}
+    done = subprocess.run([sys.executable, "-c", PEAK], env=environment, capture_output=True, text=True, check=False)
+    try:
+        return float(done.stdout)
+    except ValueError:
+        raise MinirepError(
+            f"bench: the matrix product gave {done.stderr.strip()[-200:]!r}, expected a number"
+        ) from None
+
+
+def lines(found: dict):
+    """What `measure` found, as tables for people."""
+    yield f"{found['batch']} x {found['frames']} x {MELS} log-mels, {found['multiply_adds'] / 1e9:.3f} G multiply-adds"
+    for threads, flops in found["peak_flops"].items():
+        yield f"A large matrix product in NumPy on {threads} thread(s): {flops / 1e9:.0f} GFLOP/s"
+    for result in found["results"]:
+        yield ""
+        rows = [[_title(result), "ms", "GFLOP/s", "of the peak"]]
+        for part in result["parts"]:
+            share = part["share_of_peak"]
+            rows.append([
+                part["name"], f"{part['seconds'] * 1e3:.2f}", f"{part['flops'] / 1e9:.1f}",
+                "" if share is None else percent(share),
+            ])  # fmt: skip
+        yield from table(rows, left=1)
+
+
+def _title(result: dict) -> str:
+    return result["backend"] + (f", {result['threads']} thread(s)" if result["threads"] else ", its own threads")
