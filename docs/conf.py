@@ -6,6 +6,7 @@ Nothing in a built page is fetched from elsewhere: formulas become MathML here, 
 import importlib
 import json
 import pkgutil
+import re
 import sys
 from pathlib import Path
 
@@ -96,12 +97,16 @@ def write_pages(folder: Path, pages: dict[str, bytes]) -> None:
 
 
 def tutorials() -> dict[str, bytes]:
-    """The notebooks of ../tutorials: Sphinx reads only what lies under docs/."""
+    """The notebooks of ../tutorials and their overview: Sphinx reads only what lies under docs/."""
     pages = {}
     for path in sorted((HERE.parent / "tutorials").glob("*.ipynb")):
         notebook = json.loads(path.read_text("utf-8"))
         notebook["metadata"].setdefault("language_info", {"name": "python", "pygments_lexer": "ipython3"})
         pages[path.name] = json.dumps(notebook, ensure_ascii=False).encode()
+    overview = HERE.parent / "tutorials" / "README.md"
+    if overview.exists():
+        text = re.sub(r"\[([^\]]*)\]\(\.\./[^)]*\)", r"\1", overview.read_text("utf-8"))  # what has no page here
+        pages["index.md"] = text.encode()
     return pages
 
 

@@ -34,21 +34,33 @@ class CliReference(SphinxDirective):
             parser.formatter_class = lambda prog: argparse.HelpFormatter(prog, width=88)
             usage = parser.format_usage().removeprefix("usage: ").rstrip()
             section += nodes.literal_block(usage, usage, language="text")
-            section += listing(parser)
+            section += listings(parser)
+            section += [nodes.paragraph(text=parser.epilog)] * bool(parser.epilog)
             self.state.document.note_explicit_target(section)
             sections.append(section)
         return sections
 
 
-def listing(parser):
+def listings(parser) -> list[nodes.Node]:
+    """The arguments of each group; argparse's own groups need no title."""
+    found = []
+    for group in parser._action_groups:
+        actions = [action for action in group._group_actions if not isinstance(action, argparse._HelpAction)]
+        if actions and group.title not in ("positional arguments", "options"):
+            title = f"{group.title[:1].upper()}{group.title[1:]}" + f": {group.description}" * bool(group.description)
+            found.append(nodes.rubric(text=title))
+        if actions:
+            found.append(listing(actions))
+    return found
+
+
+def listing(actions) -> nodes.definition_list:
     listed = nodes.definition_list(classes=["cli"])
-    for action in parser._actions:
-        if isinstance(action, argparse._HelpAction):
-            continue
+    for action in actions:
         term = nodes.term()
         for i, text in enumerate(invocations(action)):
             term += [nodes.Text(", ")] * bool(i) + [nodes.literal("", text)]
-        help_text = (action.help or "") % (vars(action) | {"prog": parser.prog})
+        help_text = (action.help or "") % (vars(action) | {"prog": "minirep"})
         listed += nodes.definition_list_item("", term, nodes.definition("", nodes.paragraph(text=sentence(help_text))))
     return listed
 
