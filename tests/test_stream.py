@@ -372,6 +372,15 @@ def test_bad_arguments(told, monkeypatch, capsys, option):
     assert status == 2 and "expected" in err
 
 
+@pytest.mark.parametrize("keyboard", [True, False])
+def test_without_a_pipe_there_is_nothing_to_listen_to(told, monkeypatch, capsys, keyboard):
+    stdin = io.TextIOWrapper(io.BytesIO())
+    stdin.isatty = lambda: True
+    monkeypatch.setattr(sys, "stdin", stdin if keyboard else None)
+    assert main(["listen"]) == 2
+    assert "found no sound on standard input" in capsys.readouterr().err
+
+
 def test_a_reading_error_is_told_after_the_events(told, monkeypatch, capsys):
     data = Pipe(np.int16(np.concatenate(list(bursts(2))) * 2**15).tobytes())
 

@@ -92,8 +92,8 @@ def make_stream(args, clf, rate: int) -> Stream:
 
 
 def run(args) -> int:
-    if sys.stdin is None:  # closed by whoever started us
-        raise MinirepError("found no standard input, expected sound")
+    if sys.stdin is None or sys.stdin.isatty():  # closed by whoever started us, or nothing but a keyboard
+        raise MinirepError("found no sound on standard input; expected it from a pipe: arecord ... | minirep listen")
     clf = store.load(args.model, args.backend)
     source = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)  # what has arrived, without waiting for a bufferful
     pcm = Pcm(source, args.format, args.rate, args.channels, clf.recipe.rate)
