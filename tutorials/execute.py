@@ -34,21 +34,18 @@ def notebooks() -> dict[int, Path]:
     return dict(sorted(numbered.items()))
 
 
-def answers(notebook) -> list[str]:
-    """The Python code in the hidden answers."""
-    hidden = "\n".join(re.findall(r"(?s)<details>.*?</details>", "\n".join(c.source for c in text_cells(notebook))))
-    return re.findall(r"(?s)```python\n(.*?)```", hidden)
-
-
-def text_cells(notebook):
-    return [cell for cell in notebook.cells if cell.cell_type == "markdown"]
+def answers(cell) -> list[str]:
+    """The Python code in the hidden answers of a text."""
+    hidden = re.findall(r"(?s)<details>.*?</details>", cell.source if cell.cell_type == "markdown" else "")
+    return re.findall(r"(?s)```python\n(.*?)```", "\n".join(hidden))
 
 
 def execute(path: Path, limit: float):
-    """The notebook with fresh outputs. The answers run behind it; of them only errors matter."""
+    """The notebook with fresh outputs. Each answer runs where it stands; of it only errors matter."""
     notebook = nbformat.read(path, as_version=4)
-    length = len(notebook.cells)
-    notebook.cells += [nbformat.v4.new_code_cell(code) for code in answers(notebook)]
+    cells, notebook.cells = notebook.cells, []
+    for cell in cells:
+        notebook.cells += [cell, *(nbformat.v4.new_code_cell(code) for code in answers(cell))]
     deadline = time.monotonic() + limit
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder) / "tutorials"
@@ -60,7 +57,15 @@ def execute(path: Path, limit: float):
             record_timing=False,
         )
         client.execute()
-    del notebook.cells[length:]
+    notebook.cells = cells
+    number = 0
+    for cell in cells:
+        if cell.cell_type == "code":
+            number += 1
+            cell.execution_count = number
+            for output in cell.outputs:
+                if "execution_count" in output:
+                    output.execution_count = number
     return notebook
 
 
