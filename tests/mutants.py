@@ -98,7 +98,7 @@ FAULTS = {
     "first frame repeated": ("frontend.py", 'mode="edge")\n', 'mode="reflect")\n'),
     "symmetric window": ("frontend.py", "np.arange(length) / length)", "np.arange(length) / (length - 1))"),
     "window off its frame's centre": ("frontend.py", "return FFT_SIZE // 2 - (FFT_SIZE - recipe.window) // 2", "return FFT_SIZE // 2 - (FFT_SIZE - recipe.window) // 2 + 1"),
-    "power instead of magnitude": ("frontend.py", "np.log(magnitudes @ bands", "np.log(magnitudes**2 @ bands"),
+    "power instead of magnitude": ("frontend.py", "magnitudes[:, bins] @ weights", "magnitudes[:, bins] ** 2 @ weights"),
     "epsilon lost in a file": ("store.py", "    return children if kind == \"dict\" else NODES[kind](**children)", "    children.pop('eps', None)\n    children |= {'eps': 0.0} if kind == 'BatchNorm' else {}\n    return children if kind == \"dict\" else NODES[kind](**children)"),
 }  # fmt: skip
 
