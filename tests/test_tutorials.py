@@ -76,7 +76,9 @@ class TestNotebook:
         assert not re.search(places, text(notebook) + "\n".join("".join(c["source"]) for c in code_cells(notebook)))
 
     def test_has_an_exercise_with_a_hidden_answer(self, path):
-        answer = re.search(r"(?s)## Exercise\n.*<details><summary>Answer</summary>\n\n(.*)\n\n</details>", text(read(path)))
+        answer = re.search(
+            r"(?s)## Exercise\n.*<details><summary>Answer</summary>\n\n(.*)\n\n</details>", text(read(path))
+        )
         code = "".join(re.findall(r"(?s)```python\n(.*?)```", answer[1]))
         assert code
         ast.parse(code)

@@ -1,6 +1,6 @@
 """Draws the README's picture: the log-mel of a demo clip and what the default model says of it.
 
-    python docs/figures/readme.py docs/figures/readme.png
+python docs/figures/readme.py docs/figures/readme.png
 """
 
 import sys
