@@ -109,14 +109,9 @@ def batch_norm(x, bn):
 
 def average_pool(x, window):
     """The mean over a window sliding in steps of one: (N, T, F, C) -> (N, T - wt + 1, F - wf + 1, C)."""
-    wt, wf = window
-    t, f = x.shape[1] - wt + 1, x.shape[2] - wf + 1
-    total = 0
-    for i in range(wt):
-        for j in range(wf):
-            total = total + x[:, i : i + t, j : j + f]
+    total = sliding_window_view(x, window, axis=(1, 2)).sum(axis=(-2, -1))
     # Of exact numbers the mean stays exact: Fraction(0) may have become the int 0, and 0 / 4 would be a float.
-    return total / (Fraction(wt * wf) if x.dtype == object else wt * wf)
+    return total / (Fraction(math.prod(window)) if x.dtype == object else math.prod(window))
 
 
 def softmax(x):

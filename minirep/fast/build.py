@@ -33,13 +33,14 @@ def _name() -> str:
 
 
 def _folders() -> list[Path]:
-    """Where the object file may lie: the folder that Numba is told to use, beside these sources, the user's cache."""
-    folders = [os.environ["NUMBA_CACHE_DIR"]] if os.environ.get("NUMBA_CACHE_DIR") else []
-    folders.append(Path(__file__).parent / "__pycache__")
+    """Where the object file may lie: where Numba is told to keep its own; else beside the sources, or with the user."""
+    if os.environ.get("NUMBA_CACHE_DIR"):
+        return [Path(os.environ["NUMBA_CACHE_DIR"])]
+    folders = [Path(__file__).parent / "__pycache__"]
     cache = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME")
     with contextlib.suppress(RuntimeError):  # where there is no home folder
         folders.append(Path(cache or Path.home() / ".cache") / "minirep")
-    return [Path(folder) for folder in folders]
+    return folders
 
 
 def _read() -> bytes | None:

@@ -40,7 +40,7 @@ class CompiledNetwork:
 
     def __init__(self, network: Network, threads: int | None = None):
         self.network, self.threads = network, teams.allowed_threads(threads)
-        self._weights = Weights()
+        self._weights = Weights(network)
         self._known: OrderedDict[tuple, tuple[Plan, list[Workspace]]] = OrderedDict()
         self._lock = threading.Lock()
         Plan(network, self._weights, (1, 1, 1), self.threads)  # packs the weights

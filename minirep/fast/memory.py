@@ -18,6 +18,22 @@ def aligned(floats: int) -> np.ndarray:
     return buffer[start : start + floats]
 
 
+class Arena:
+    """One stretch of memory, handed out in pieces that start on cache lines.
+
+    The system can back a long stretch with large pages, across which the processor reads ahead; in small ones it stops
+    at the end of each.
+    """
+
+    def __init__(self, floats: int):
+        self._free = aligned(floats)
+
+    def take(self, floats: int) -> np.ndarray:
+        line = CACHE_LINE // FLOAT_BYTES
+        piece, self._free = self._free[:floats], self._free[-(-floats // line) * line :]
+        return piece
+
+
 def padded(channels: int) -> int:
     """Channels rounded up to whole vectors."""
     return -(-channels // LANES) * LANES
@@ -31,14 +47,14 @@ def panel_width(columns: int) -> int:
     return width
 
 
-def pack_vector(vector: np.ndarray) -> np.ndarray:
-    """(C,) -> (padded C,), aligned."""
-    packed = aligned(padded(len(vector)))
+def pack_vector(vector: np.ndarray, take=aligned) -> np.ndarray:
+    """(C,) -> (padded C,); ``take(floats)`` gives the memory for it, as in all functions here."""
+    packed = take(padded(len(vector)))
     packed[: len(vector)] = vector
     return packed
 
 
-def pack_matrix(weight: np.ndarray) -> np.ndarray:
+def pack_matrix(weight: np.ndarray, take=aligned) -> np.ndarray:
     """(K, N) -> panels one after another, each (K, panel width); N is padded with zeros.
 
     The panel that starts at column c starts at float c * K.
@@ -46,7 +62,7 @@ def pack_matrix(weight: np.ndarray) -> np.ndarray:
     k, n = weight.shape
     wide = np.zeros((k, padded(n)), np.float32)
     wide[:, :n] = weight
-    packed = aligned(wide.size)
+    packed = take(wide.size)
     column = 0
     while column < wide.shape[1]:
         width = panel_width(wide.shape[1] - column)
@@ -55,11 +71,11 @@ def pack_matrix(weight: np.ndarray) -> np.ndarray:
     return packed
 
 
-def pack_kernel(weight: np.ndarray) -> np.ndarray:
+def pack_kernel(weight: np.ndarray, take=aligned) -> np.ndarray:
     """A depthwise kernel (k, C) -> (vectors, 7 + k + 7, LANES), zeros around the taps."""
     k, c = weight.shape
     wide = np.zeros((k, padded(c)), np.float32)
     wide[:, :c] = weight
-    packed = aligned((k + 2 * BORDER) * padded(c)).reshape(-1, k + 2 * BORDER, LANES)
+    packed = take((k + 2 * BORDER) * padded(c)).reshape(-1, k + 2 * BORDER, LANES)
     packed[:, BORDER : BORDER + k] = wide.reshape(k, -1, LANES).transpose(1, 0, 2)
     return packed

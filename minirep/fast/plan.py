@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..network import Conv, Depthwise, Network, walk
+from ..network import Conv, Depthwise, Network, convs, walk
 from ..reparam import fold
-from .memory import aligned, pack_kernel, pack_matrix, pack_vector, padded
+from .memory import BORDER, Arena, aligned, pack_kernel, pack_matrix, pack_vector, padded
 from .target import ROWS
 
 DEPTH = 256  # of K taken at a time, and hidden channels of a chunk: a panel of 256 x 64 floats is 64 KiB
@@ -107,15 +107,18 @@ class Recorder:
 class Weights:
     """The packed weights of each node of a tree, and what the steps say of them. Batch norms are folded first."""
 
-    def __init__(self):
+    def __init__(self, network: Network):
         self._packed: dict[int, tuple] = {}  # id of the node: (what must stay alive, words)
+        shapes = [(conv.weight.size // conv.weight.shape[-1], conv.weight.shape[-1]) for conv in convs(network)]
+        # Of a matrix (k, n), or of a kernel with its border; and a bias for each.
+        self._take = Arena(sum((k + 2 * BORDER + 1) * padded(n) for k, n in shapes)).take
 
     def matrix(self, conv: Conv, relu: int | None = None) -> tuple[int, ...]:
         """(k, n, address of the weight, address of the bias, ReLU): a `matmul.Layer`."""
         if id(conv) not in self._packed:
             folded = fold(conv)
-            weight = pack_matrix(folded.weight.reshape(-1, folded.weight.shape[-1]))
-            bias = pack_vector(folded.bias)
+            weight = pack_matrix(folded.weight.reshape(-1, folded.weight.shape[-1]), self._take)
+            bias = pack_vector(folded.bias, self._take)
             words = weight.size // bias.size, bias.size, weight.ctypes.data, bias.ctypes.data, int(conv.relu)
             self._packed[id(conv)] = (conv, weight, bias), words
         words = self._packed[id(conv)][1]
@@ -125,8 +128,8 @@ class Weights:
         """(address of the branches, their number, address of the summed bias, identity)."""
         if id(layer) not in self._packed:
             folded = [fold(branch) for branch in layer.branches]
-            kernels = [pack_kernel(branch.weight) for branch in folded]
-            bias = pack_vector(sum(branch.bias for branch in folded))
+            kernels = [pack_kernel(branch.weight, self._take) for branch in folded]
+            bias = pack_vector(sum(branch.bias for branch in folded), self._take)
             branches = np.array([(k.ctypes.data, len(b.weight)) for k, b in zip(kernels, folded)], np.int64)
             words = branches.ctypes.data, len(branches), bias.ctypes.data, int(layer.identity)
             self._packed[id(layer)] = (layer, kernels, bias, branches), words

@@ -24,6 +24,13 @@ def list_rows(table, base, first, last, shape, stride):
     rows count through (N, T / stride, F / stride).
     """
     time, freq, channels = shape
+    if stride[0] == 1 and stride[1] == 1:  # one after another
+        row_bytes = channels * FLOAT_BYTES
+        for i in range(last - first):
+            put_integer(table + i * INT_BYTES, base + (first + i) * row_bytes)
+        for i in range(last - first, last - first + ROWS - 1):
+            put_integer(table + i * INT_BYTES, base + (last - 1) * row_bytes)
+        return
     rows_f = (freq + stride[1] - 1) // stride[1]
     rows_t = (time + stride[0] - 1) // stride[0]
     f = first % rows_f
