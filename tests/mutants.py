@@ -82,8 +82,9 @@ FAULTS = {
     "stem: pooling of 2 x 3": ("ops.py", "for i in range(3) for j in range(3)", "for i in range(2) for j in range(3)"),
     "stride at the wrong places": ("ops.py", "x[:, :: stride[0], :: stride[1]], conv.weight", "x[:, stride[0] - 1 :: stride[0], :: stride[1]], conv.weight"),
     "strides swapped": ("ops.py", "x[:, :: stride[0], :: stride[1]], conv.weight", "x[:, :: stride[1], :: stride[0]], conv.weight"),
-    "average pooling: sum": ("ops.py", "return total / (Fraction(wt * wf) if x.dtype == object else wt * wf)", "return total"),
-    "average pooling: one row short": ("ops.py", "    for i in range(wt):", "    for i in range(max(1, wt - 1)):"),
+    "head: sum for mean": ("ops.py", "matmul(average_pool(x, window), linear.weight)", "matmul(average_pool(x, window) * window[0], linear.weight)"),
+    "head: window one row short": ("ops.py", "min(pool[0], x.shape[1]), min", "max(1, min(pool[0], x.shape[1]) - 1), min"),
+    "head: sides of the window swapped": ("ops.py", "min(pool[0], x.shape[1]), min(pool[1], x.shape[2])", "min(pool[1], x.shape[1]), min(pool[0], x.shape[2])"),
     "head: bias missing": ("ops.py", "linear.weight) + linear.bias", "linear.weight)"),
     "softmax over the wrong axis": ("ops.py", "e / e.sum(axis=-1, keepdims=True)", "e / e.sum(axis=0, keepdims=True)"),
     # network.py
