@@ -90,7 +90,7 @@ def test_any_shape_equals_the_plain_backend(arch, seed, shape, threads):
 )
 @pytest.mark.parametrize("kind", [REP, INCEPTION])
 def test_tiles_panels_and_depths_that_end_anywhere(kind, width, frames, mels, threads):
-    """Rows around a tile's 240, and sums over 300 and 1200 channels, which is more than the 256 taken at a time."""
+    """Rows around a tile's 240, and sums over 1200 channels, which is more than the 512 taken at a time."""
     arch = Architecture(kind, width, (1,), ((21, 3),), ((5, 3),), (1,), (1,), heads={"class": 2}, frames=32)
     net = float_network(arch, width)
     for form in (net, fuse(net)):

@@ -18,7 +18,7 @@ matrix multiplication", 2008.) The plain version is `minirep.ops.matmul`.
 Around the registers, the caches: a tile of some hundred rows and the panel in use stay in the second level. Expand and
 project go together, a chunk of hidden channels at a time, so that the 4C-wide tensor between them never leaves it:
 
-    tile of x (rows, C) --expand--> hidden (rows, 256) --project, adding--> tile of out (rows, C)     4C / 256 times
+    tile of x (rows, C) --expand--> hidden (rows, 512) --project, adding--> tile of out (rows, C)     4C / 512 times
 """
 
 from collections import namedtuple

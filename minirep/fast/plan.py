@@ -14,7 +14,7 @@ from ..reparam import fold
 from .memory import BORDER, Arena, aligned, pack_kernel, pack_matrix, pack_vector, padded
 from .target import ROWS
 
-DEPTH = 256  # of K taken at a time, and hidden channels of a chunk: a panel of 256 x 64 floats is 64 KiB
+DEPTH = 512  # of K taken at a time, and hidden channels of a chunk: a panel of 512 x 64 floats is 128 KiB
 TILE = 40 * ROWS  # rows of a tile at most
 TILE_FLOATS = 96 * 1024  # of x, hidden and out together in a tile: 384 KiB, for a second-level cache of 512 KiB or more
 FEW = 96  # rows up to which threads share columns instead: each reads only its part of the weights
