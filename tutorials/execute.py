@@ -4,7 +4,8 @@
     python tutorials/execute.py 1 4          these
     python tutorials/execute.py --save 4     and keep the outputs in the notebook
 
-Needs the extra: pip install 'minirep[tutorials]'. Notebook 9 trains with PyTorch, and is left out where that is missing.
+Needs the extra: pip install 'minirep[tutorials]'. A notebook is left out where what it needs beside that is missing:
+Numba for 2 and 7, PyTorch for 9.
 """
 
 import argparse
