@@ -1,0 +1,78 @@
+"""How time and memory grow with the length of a clip, the batch, the width of the network and the threads: a plot.
+
+    python tests/benchmarks/growth.py [-o docs/growth.svg]
+
+Each point is the median of some forward passes of the compiled backend (full size and one thread, unless it is what
+varies), with the memory that its activations take. Needs `pip install 'minirep[fast,plot]'`.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from minirep import fuse
+from minirep.config import Architecture
+from minirep.fast import CompiledNetwork
+from minirep.fast.threads import allowed_cores
+from minirep.network import random_network
+
+
+def point(network, threads=1, batch=1, frames=416, repeat=7) -> tuple[float, float]:
+    """(milliseconds, MiB of activations)."""
+    compiled = CompiledNetwork(network, threads)
+    x = np.random.default_rng(0).normal(-5, 3, (batch, frames, 128)).astype(np.float32)
+    compiled(x)
+    seconds = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        compiled(x)
+        seconds.append(time.perf_counter() - start)
+    plan, _ = compiled._plan(x.shape)
+    memory = sum(plan.sizes) + threads * plan.scratch
+    return statistics.median(seconds) * 1e3, memory * 4 / 2**20
+
+
+def network(width):
+    return fuse(random_network(Architecture(width=width, frames=416, heads={"class": 44})))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("-o", default="docs/growth.svg", metavar="FILE")
+    args = parser.parse_args()
+    full = network(64)
+    series = {
+        "clip length, s (1 batch, width 64)": [(f * 0.005, *point(full, frames=f)) for f in range(208, 3329, 208)],
+        "batch (2.08 s, width 64)": [(n, *point(full, batch=n)) for n in range(1, 9)],
+        "multiply-adds, relative to width 64": [((w / 64) ** 2, *point(network(w))) for w in range(8, 97, 8)],
+        "threads (2.08 s, width 64)": [(n, *point(full, threads=n)) for n in range(1, allowed_cores() + 1)],
+    }
+    for name, points in series.items():
+        print(name, *(f"{x:.3g}: {ms:.1f} ms, {mib:.1f} MiB" for x, ms, mib in points), sep="\n  ")
+    draw(series, args.o)
+
+
+def draw(series, path) -> None:
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, len(series), figsize=(13, 3.2), layout="constrained")
+    for axis, (name, points) in zip(axes, series.items()):
+        x, ms, mib = zip(*points)
+        axis.plot(x, ms, "o-", color="C0", markersize=3)
+        axis.set(xlabel=name, ylim=(0, None), xlim=(0, None))
+        axis.set_ylabel("milliseconds", color="C0")
+        memory = axis.twinx()
+        memory.plot(x, mib, "s--", color="C1", markersize=3)
+        memory.set(ylim=(0, None))
+        memory.set_ylabel("MiB of activations", color="C1")
+    figure.savefig(path, metadata={"Date": None} if path.endswith(".svg") else None)
+
+
+if __name__ == "__main__":
+    main()
