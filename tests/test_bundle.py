@@ -37,12 +37,17 @@ def app(model, tmp_path_factory):
     return path
 
 
+# Python without what site-packages set up at start: an editable install would lend a bundle the modules it lacks.
+PYTHON = [sys.executable, "-S", "-s"]
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k in ("SYSTEMROOT", "PATH")}
+ENVIRONMENT["PYTHONPATH"] = str(Path(np.__file__).parents[1])
+
+
 def run(app, *arguments, stdin=b"", cwd=None):
     """Run a bundle: isolated from this environment's variables, from this folder and from the user's packages."""
-    environment = {k: v for k, v in os.environ.items() if k in ("SYSTEMROOT", "PATH")}
     return subprocess.run(
-        [sys.executable, "-I", str(app), *map(str, arguments)],
-        input=stdin, capture_output=True, timeout=60, cwd=cwd, env=environment,
+        [*PYTHON, str(app), *map(str, arguments)],
+        input=stdin, capture_output=True, timeout=60, cwd=cwd, env=ENVIRONMENT,
     )  # fmt: skip
 
 
@@ -66,7 +71,7 @@ def test_it_listens(app, tmp_path):
 
 def test_its_code_and_its_model_come_out_of_itself(app):
     show = f"import sys; sys.path.insert(0, {str(app)!r}); import minirep; print(minirep.__file__, minirep.load())"
-    done = subprocess.run([sys.executable, "-I", "-c", show], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*PYTHON, "-c", show], capture_output=True, text=True, timeout=60, env=ENVIRONMENT)
     assert str(app) in done.stdout and "class: 3, backend 'numpy'" in done.stdout
 
 
