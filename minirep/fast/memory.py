@@ -7,13 +7,14 @@ from .target import LANES, PANEL
 FLOAT_BYTES = 4
 VECTOR_BYTES = LANES * FLOAT_BYTES
 CACHE_LINE = 64  # bytes
+LINE = CACHE_LINE // FLOAT_BYTES  # floats
 SUMS = 8  # outputs that the depthwise kernel works on together
 BORDER = SUMS - 1  # zeros around the taps of its weights
 
 
 def aligned(floats: int) -> np.ndarray:
     """Zeros that start on a cache line, so that no vector straddles two."""
-    buffer = np.zeros(floats + CACHE_LINE // FLOAT_BYTES, np.float32)
+    buffer = np.zeros(floats + LINE, np.float32)
     start = -buffer.ctypes.data % CACHE_LINE // FLOAT_BYTES
     return buffer[start : start + floats]
 
@@ -22,15 +23,16 @@ class Arena:
     """One stretch of memory, handed out in pieces that start on cache lines.
 
     The system can back a long stretch with large pages, across which the processor reads ahead; in small ones it stops
-    at the end of each.
+    at the end of each. A piece takes whole cache lines; one that does not fit any more gets memory of its own.
     """
 
     def __init__(self, floats: int):
         self._free = aligned(floats)
 
     def take(self, floats: int) -> np.ndarray:
-        line = CACHE_LINE // FLOAT_BYTES
-        piece, self._free = self._free[:floats], self._free[-(-floats // line) * line :]
+        if floats > len(self._free):
+            return aligned(floats)
+        piece, self._free = self._free[:floats], self._free[-(-floats // LINE) * LINE :]
         return piece
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..network import Conv, Depthwise, Network, convs, walk
 from ..reparam import fold
-from .memory import BORDER, Arena, aligned, pack_kernel, pack_matrix, pack_vector, padded
+from .memory import BORDER, LINE, Arena, aligned, pack_kernel, pack_matrix, pack_vector, padded
 from .target import ROWS
 
 DEPTH = 512  # of K taken at a time, and hidden channels of a chunk: a panel of 512 x 64 floats is 128 KiB
@@ -110,8 +110,8 @@ class Weights:
     def __init__(self, network: Network):
         self._packed: dict[int, tuple] = {}  # id of the node: (what must stay alive, words)
         shapes = [(conv.weight.size // conv.weight.shape[-1], conv.weight.shape[-1]) for conv in convs(network)]
-        # Of a matrix (k, n), or of a kernel with its border; and a bias for each.
-        self._take = Arena(sum((k + 2 * BORDER + 1) * padded(n) for k, n in shapes)).take
+        # Of a matrix (k, n), or of a kernel with its border; and a bias for each; both up to the end of a cache line.
+        self._take = Arena(sum((k + 2 * BORDER + 1) * padded(n) + 2 * LINE for k, n in shapes)).take
 
     def matrix(self, conv: Conv, relu: int | None = None) -> tuple[int, ...]:
         """(k, n, address of the weight, address of the bias, ReLU): a `matmul.Layer`."""
