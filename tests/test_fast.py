@@ -13,6 +13,8 @@ import subprocess
 import sys
 import textwrap
 import threading
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -129,6 +131,15 @@ def test_any_number_of_threads_gives_the_same():
     one, two, five = (Classifier(net, RECIPES["nsynth"], threads=n).probabilities(x)["class"] for n in (1, 2, 5))
     np.testing.assert_allclose(two, one, rtol=1e-5)
     np.testing.assert_allclose(five, one, rtol=1e-5)
+
+
+def test_what_is_not_a_number_is_not_hidden():
+    net = random_network(Architecture(width=4, depths=(1,), time_kernels=((3,),), freq_kernels=((3,),),
+                                      time_strides=(1,), freq_strides=(1,), heads={"class": 2}, frames=32))  # fmt: skip
+    block = net.stages[0][0]
+    broken = replace(block, mix=(block.mix[0], replace(block.mix[1], weight=np.full_like(block.mix[1].weight, np.nan))))
+    clf = Classifier(replace(net, stages=((broken,),)), RECIPES["nsynth"])
+    assert np.isnan(clf.probabilities(log_mels((1, 32, 128), 0))["class"]).all()
 
 
 # --- threads ------------------------------------------------------------------------------------------------------
@@ -286,7 +297,8 @@ PROGRAM = textwrap.dedent(
 
 
 def in_another_process(tmp_path, backend, **environment):
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), **environment}
+    here = {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    environment = {**os.environ, **here, **environment}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, backend], env=environment, capture_output=True, text=True, check=False
     )

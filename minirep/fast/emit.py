@@ -92,7 +92,9 @@ class Emitter:
         return self.b.select(self.b.fcmp_ordered(">", x, y), x, y)
 
     def relu(self, x):
-        return self.maximum(x, ir.Constant(VECTOR, [0.0] * LANES))
+        """Negative values become zero; what is not a number stays so, and is seen."""
+        zero = ir.Constant(VECTOR, [0.0] * LANES)
+        return self.b.select(self.b.fcmp_ordered("<", x, zero), zero, x)
 
     @contextmanager
     def loop(self, count):
