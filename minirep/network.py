@@ -14,6 +14,9 @@ AudioRepInceptionNeXt's block has one path of two layers (time, frequency) with 
 each; AudioInceptionNeXt's has several paths of two layers with one branch each. That is all that tells the two apart.
 There is no flag for "merged" either: `minirep.fuse` maps a tree to a tree, and both go through this one forward pass.
 
+Stages have three numberings: people say stage 1 to 4 (`stages` yields "stage1" ...), the tree holds ``stages[0]`` to
+``stages[3]``, and checkpoints call them s2 to s5, for their s1 is the stem.
+
 Source: Lau, Rehman, Po, "AudioRepInceptionNeXt", 2024, section 3; the elder: Lau, Rehman, Xie, Ma, 2023, section 2.
 """
 

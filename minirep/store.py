@@ -232,7 +232,7 @@ def read(path) -> tuple[Network, Recipe | None, dict, dict]:
 def load(path=None, backend: str = "auto", fused: bool = True, threads: int | None = None) -> Classifier:
     """A classifier from `model.npz` or the authors' `checkpoint.pyth`; without a path, the shipped digits model.
 
-    ``fused`` merges what is not merged yet; with False the network stays as it is stored.
+    ``fused`` merges what is not merged yet; with False the network stays as it is stored (the shipped one: merged).
     ``threads``: how many the compiled backend uses; by default MINIREP_NUM_THREADS, else all cores allowed.
     """
     path = default_model() if path is None else path
