@@ -65,10 +65,15 @@ class Classifier:
         """Classify a file (path or binary stream), or mono samples (n,) together with their rate.
 
         The recording is resampled to the recipe's rate if it has another, cut into views (the recipe's number unless
-        given), and the probabilities of the views are averaged.
+        given), and the probabilities of the views are averaged. A file says its own rate: another is an error.
         """
         if isinstance(source, (str, Path)) or (hasattr(source, "read") and not isinstance(source, audio.Recording)):
             source = audio.open_recording(source)
+        if isinstance(source, audio.Recording):
+            if rate not in (None, source.rate):
+                raise MinirepError(f"{source.name}: its rate is {source.rate} samples a second; found rate={rate!r}")
+        elif np.ndim(source) == 0:
+            raise MinirepError(f"found {type(source).__name__}, expected a path, a binary stream or samples (n,)")
         log_mels = log_mel_views(source, rate, self.recipe, views)
         probabilities = {head: p.mean(axis=0) for head, p in self.probabilities(log_mels).items()}
         return Prediction(probabilities, self.labels)

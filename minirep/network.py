@@ -3,7 +3,7 @@
     Network
       stem                  Conv 5 x 7, then pooling
       stages
-        Block               ReLU(shortcut(x) + mix(sum over paths(reduce(x))))
+        Block               ReLU(shortcut(x) + mix(sum of path(reduce(x)) over the paths))
           reduce            1 x 1 Conv
           paths             each a cascade of Depthwise layers: branches along one axis, summed
           mix               1 x 1 Convs: expand, project
@@ -11,7 +11,8 @@
       heads                 Linear per head, behind average pooling
 
 AudioRepInceptionNeXt's block has one path of two layers (time, frequency) with several branches and the identity in
-each; AudioInceptionNeXt's has several paths of two layers with one branch each. That is all that tells the two apart.
+each; AudioInceptionNeXt's has several paths of two layers with one branch each and no identity, and no ReLU after
+``reduce`` and ``expand``. That is all that tells the two apart.
 There is no flag for "merged" either: `minirep.fuse` maps a tree to a tree, and both go through this one forward pass.
 
 Stages have three numberings: people say stage 1 to 4 (`stages` yields "stage1" ...), the tree holds ``stages[0]`` to
@@ -121,7 +122,7 @@ def stages(network: Network, log_mels: Array, ops=numpy_ops) -> Iterator[tuple[s
 
     log_mels: (N, frames, 128), or one example (frames, 128). Stage i is at 1 / 2^(i + 1) of the input's resolution.
     """
-    return walk(network, as_input(network, log_mels), ops)
+    return walk(as_network(network), as_input(network, log_mels), ops)
 
 
 def walk(network: Network, x, ops=numpy_ops) -> Iterator[tuple[str, Array]]:
@@ -150,6 +151,13 @@ def logits(network: Network, log_mels: Array, ops=numpy_ops) -> dict[str, Array]
     """The heads before their softmax, at every pooling position: {head: (N, T', F', classes)}."""
     x = features(network, log_mels, ops)
     return {name: numpy_ops.logits(x, network.pool, linear) for name, linear in network.heads.items()}
+
+
+def as_network(network: Network) -> Network:
+    """The network itself; MinirepError for anything else."""
+    if not isinstance(network, Network):
+        raise MinirepError(f"found a {type(network).__name__}, expected a Network (a classifier's is clf.network)")
+    return network
 
 
 def as_input(network: Network, log_mels: Array) -> Array:

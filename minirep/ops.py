@@ -3,8 +3,8 @@
 Activations are (N, T, F, C): examples, time, frequency, channels. Channels last makes every 1 x 1 convolution one
 matrix product and every tap of a depthwise convolution one scaled slice.
 
-The first half works on arrays. The second half is what a backend offers: the five coarse operations that
-`network.forward` calls with the nodes of the tree (`minirep.network`). Arrays of any dtype pass through, also object
+The first half works on arrays. The second half is what the forward pass calls with the nodes of the tree that
+`minirep.network` draws: stem, pointwise, depthwise, mix, head. Arrays of any dtype pass through, also object
 arrays of `fractions.Fraction`, on which the proofs of `minirep.reparam` are exact.
 """
 
@@ -149,7 +149,7 @@ def pointwise(x, conv, stride=(1, 1)):
 
 
 def depthwise(x, layer):
-    """Depthwise branches along one axis, summed with the identity beside them (if any): (N, T, F, C) -> the same."""
+    """Depthwise branches along one axis, summed, with the identity if it has one; ReLU: (N, T, F, C) -> the same."""
     axis = {"time": 1, "frequency": 2}[layer.axis]
     y = x if layer.identity else 0
     for branch in layer.branches:

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .network import Block, Conv, Depthwise, Network
+from .network import Block, Conv, Depthwise, Network, as_network
 from .ops import sqrt
 
 
@@ -91,7 +91,7 @@ def fuse_block(block: Block) -> Block:
 def fuse(network: Network) -> Network:
     """The same function with fewer parts: a new network; the argument is not changed. Fusing twice changes nothing."""
     return replace(
-        network,
+        as_network(network),
         stem=fold(network.stem),
         stages=tuple(tuple(fuse_block(block) for block in blocks) for blocks in network.stages),
     )

@@ -235,7 +235,10 @@ def load(path=None, backend: str = "auto", fused: bool = True, threads: int | No
     ``fused`` merges what is not merged yet; with False the network stays as it is stored (the shipped one: merged).
     ``threads``: how many the compiled backend uses; by default MINIREP_NUM_THREADS, else all cores allowed.
     """
-    path = default_model() if path is None else path
+    if path is None:
+        path = default_model()
+    elif not isinstance(path, (str, os.PathLike)) and not hasattr(path, "read"):
+        raise MinirepError(f"load: found {type(path).__name__}, expected the path of a model.npz or checkpoint.pyth")
     network, recipe, labels, provenance = read(path)
     if recipe is None:
         raise MinirepError(f"{path}: holds a network without a recipe; expected a saved classifier")

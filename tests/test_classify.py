@@ -96,6 +96,25 @@ def test_labels_must_fit():
         Classifier(NET, RECIPES["epic-sounds"], {"class": ("a", "b", "c")})
 
 
+def test_a_file_says_its_own_rate():
+    content = wav_bytes(noise(5000), 24000)
+    assert CLF.classify(io.BytesIO(content), rate=24000).top(1)
+    with pytest.raises(MinirepError, match="its rate is 24000 samples a second; found rate=16000"):
+        CLF.classify(io.BytesIO(content), rate=16000)
+
+
+@pytest.mark.parametrize("source", [None, 3, b"RIFF"])
+def test_what_is_no_sound_at_all(source):
+    with pytest.raises(MinirepError, match="expected a path, a binary stream or samples"):
+        CLF.classify(source)
+
+
+def test_a_classifier_is_no_network():
+    for misuse in (lambda: fuse(CLF), lambda: minirep.stages(CLF, np.zeros((1, 9, 128))), lambda: minirep.load(CLF)):
+        with pytest.raises(MinirepError, match="Classifier, expected"):
+            misuse()
+
+
 def test_unknown_backend():
     with pytest.raises(MinirepError, match="backend: found 'cuda'"):
         Classifier(NET, RECIPES["epic-sounds"], backend="cuda")
