@@ -220,8 +220,10 @@ def default_model():
 
 def read(path) -> tuple[Network, Recipe | None, dict, dict]:
     """(network, recipe, labels, provenance) from either kind of file, as they are stored: merged or not."""
-    if not isinstance(path, (str, os.PathLike)):  # a part of a bundle
-        with path.open("rb") as file:
+    if not isinstance(path, (str, os.PathLike)):
+        if not hasattr(path, "open"):
+            raise MinirepError(f"found a {type(path).__name__}, expected the path of a model.npz or checkpoint.pyth")
+        with path.open("rb") as file:  # a part of a bundle
             return read_model(file)
     if Path(path).suffix == ".npz" or is_model(path):
         return read_model(path)
@@ -235,10 +237,7 @@ def load(path=None, backend: str = "auto", fused: bool = True, threads: int | No
     ``fused`` merges what is not merged yet; with False the network stays as it is stored (the shipped one: merged).
     ``threads``: how many the compiled backend uses; by default MINIREP_NUM_THREADS, else all cores allowed.
     """
-    if path is None:
-        path = default_model()
-    elif not isinstance(path, (str, os.PathLike)) and not hasattr(path, "read"):
-        raise MinirepError(f"load: found {type(path).__name__}, expected the path of a model.npz or checkpoint.pyth")
+    path = default_model() if path is None else path
     network, recipe, labels, provenance = read(path)
     if recipe is None:
         raise MinirepError(f"{path}: holds a network without a recipe; expected a saved classifier")

@@ -145,6 +145,12 @@ def test_other_files(tmp_path):
         load(tmp_path)
 
 
+@pytest.mark.parametrize("path", [3, io.BytesIO(b""), b"model.npz"])
+def test_what_is_no_path(path):
+    with pytest.raises(MinirepError, match=r"expected the path of a model\.npz"):
+        load(path)
+
+
 def test_compressed_arrays_are_refused_unread(tmp_path):
     save(classifier(), tmp_path / "model.npz")
     with np.load(tmp_path / "model.npz") as file:
