@@ -9,13 +9,14 @@ PyTorch's depthwise convolutions are slow to train on a processor without a GPU.
 - batch norm behind a linear map needs no pass over the map's output. Its mean and variance follow from the input's
   sums and Gram matrix G = X X': the variance of y = M X is that of the rows of M G M'. So batch norm is folded into the
   weights *before* they are applied, and parallel branches are merged into one kernel while they are being trained.
+  Likewise AudioInceptionNeXt's expand and project convolutions are collapsed into one matrix: M is then their product.
 """
 
 import functools
 
 import torch
 from torch.nn import functional
-from twin import SCALES
+from twin import REP
 
 EPS, MOMENTUM = 1e-5, 0.1
 
@@ -31,7 +32,7 @@ def band_basis(kernel, length):
 def bands(weight, length):
     """Depthwise weight (C, 1, k, 1) or (C, 1, 1, k) -> (C, length, length): bands @ x is the padded convolution."""
     weight = weight.flatten(1)
-    return (weight @ band_basis(weight.shape[1], length)).unflatten(1, (length, length))
+    return (weight @ band_basis(weight.shape[1], length).to(weight)).unflatten(1, (length, length))
 
 
 def track(bn, mean, var, count):
@@ -45,6 +46,7 @@ def track(bn, mean, var, count):
 def fold(bn, mean, var, count):
     """gain and bias that batch norm amounts to, for a map whose output has this mean and variance (C,)."""
     if bn.training:
+        var = var.clamp_min(0)  # a difference of two sums, which rounding may leave below
         track(bn, mean, var, count)
     else:
         mean, var = bn.running_mean, bn.running_var
@@ -52,14 +54,27 @@ def fold(bn, mean, var, count):
     return gain, bn.bias - mean * gain
 
 
-def merged(branch, axis, sums, gram, count):
-    """The band matrices (C, L, L) and biases (C,) of `x + sum over scales of BN(depthwise(x))`, branches and all.
+# --- along an axis -------------------------------------------------------------------------------------------------
 
-    sums (C, L) and gram (C, L, L): of the input over everything but channel and axis; count: values a channel.
+
+def axis_sums(branch, axis, x):
+    """Sums (C, L) and Gram matrices (C, L, L) of x (C, T, N, F) over everything but channel and axis of length L."""
+    dtype = branch.c.weight.dtype  # statistics are taken in the precision of the weights, whatever that of x is
+    if axis == "a":
+        x = x.flatten(2)  # (C, T, N F)
+        return x.sum(2, dtype=dtype), torch.bmm(x, x.transpose(1, 2)).to(dtype)
+    x = x.flatten(1, 2)  # (C, T N, F)
+    return x.sum(1, dtype=dtype), torch.bmm(x.transpose(1, 2), x).to(dtype)
+
+
+def merged(branch, axis, suffixes, sums, gram, count):
+    """The band matrices (C, L, L) and biases (C,) of the sum over branches of BN(depthwise(x)).
+
+    sums, gram: of x, see `axis_sums`; count: values a channel.
     """
     length = sums.shape[1]
-    kernel, bias = torch.eye(length), 0  # the identity beside the branches
-    for suffix, _ in SCALES:
+    kernel, bias = 0, 0
+    for suffix in suffixes:
         m = bands(getattr(branch, axis + suffix).weight, length)
         mean = torch.bmm(m, sums[:, :, None]).sum((1, 2)) / count
         var = (torch.bmm(m, gram) * m).sum((1, 2)) / count - mean * mean
@@ -68,27 +83,40 @@ def merged(branch, axis, sums, gram, count):
     return kernel, bias
 
 
-def along_time(branch, x):
-    """All scales along the first axis and the input itself, then ReLU. (C, T, rest) -> the same shape."""
-    gram = torch.bmm(x, x.transpose(1, 2)).float()
-    kernel, bias = merged(branch, "a", x.sum(2, dtype=torch.float32), gram, x[0].numel())
-    return torch.relu_(torch.baddbmm(bias.to(x.dtype)[:, None, None], kernel.to(x.dtype), x))
+def along(branch, axis, suffixes, x, sums, identity):
+    """ReLU of the sum of some branches along an axis, and of x itself if `identity`. (C, T, N, F) -> the same shape."""
+    kernel, bias = merged(branch, axis, suffixes, *sums, x[0].numel())
+    if identity:
+        kernel = kernel + torch.eye(kernel.shape[1], dtype=kernel.dtype)
+    kernel, bias = kernel.to(x.dtype), bias.to(x.dtype)[:, None, None]
+    if axis == "a":
+        y = torch.baddbmm(bias, kernel, x.flatten(2))
+    else:  # the product from the other side
+        y = torch.baddbmm(bias, x.flatten(1, 2), kernel.transpose(1, 2))
+    return torch.relu_(y).view(x.shape)
 
 
-def along_frequency(branch, x):
-    """The same along the last axis: the products from the other side. (C, rest, F) -> the same shape."""
-    gram = torch.bmm(x.transpose(1, 2), x).float()
-    kernel, bias = merged(branch, "b", x.sum(1, dtype=torch.float32), gram, x[0].numel())
-    return torch.relu_(torch.baddbmm(bias.to(x.dtype)[:, None, None], x, kernel.to(x.dtype).transpose(1, 2)))
+# --- across channels -----------------------------------------------------------------------------------------------
+
+
+def channel_moments(x, dtype):
+    """The means (C,) of x (C, P) and of its products (C, C)."""
+    return x.sum(1, dtype=dtype) / x.shape[1], (x @ x.T).to(dtype) / x.shape[1]
+
+
+def normed(weight, bias, bn, mean, products, count):
+    """Weight and bias of batch norm behind `weight @ x + bias`, for an x with these moments."""
+    mean = weight @ mean  # without the bias: it does not change the variance, and a large mean would cost precision
+    var = ((weight @ products) * weight).sum(1) - mean * mean
+    gain, shift = fold(bn, mean + bias, var, count)
+    return weight * gain[:, None], shift + gain * bias
 
 
 def mixed(conv, bn, x, relu=False):
     """Batch norm of a 1x1 convolution, statistics from the input's Gram matrix. x (C, P) -> (C_out, P)."""
-    weight, count = conv.weight.flatten(1), x.shape[1]
-    mean = weight @ x.sum(1, dtype=torch.float32) / count
-    var = ((weight @ (x @ x.T).float()) * weight).sum(1) / count - mean * mean
-    gain, shift = fold(bn, mean, var, count)
-    y = torch.addmm(shift.to(x.dtype)[:, None], (weight * gain[:, None]).to(x.dtype), x)
+    weight = conv.weight.flatten(1)
+    weight, bias = normed(weight, 0, bn, *channel_moments(x, weight.dtype), x.shape[1])
+    y = torch.addmm(bias.to(x.dtype)[:, None], weight.to(x.dtype), x)
     return torch.relu_(y) if relu else y
 
 
@@ -98,23 +126,53 @@ def normalised(conv, bn, x):
     return bn(y[None, :, :, None])[0, :, :, 0]  # as an image of one example, P x 1
 
 
+def collapsed(branch, x):
+    """Expand and project with no ReLU between them: what lies between is never computed. x (C, P) -> (C, P)."""
+    first, second = branch.c.weight.flatten(1), branch.d.weight.flatten(1)
+    moments = channel_moments(x, first.dtype)
+    first, bias = normed(first, 0, branch.c_bn, *moments, x.shape[1])
+    weight, bias = normed(second @ first, second @ bias, branch.d_bn, *moments, x.shape[1])
+    return torch.addmm(bias.to(x.dtype)[:, None], weight.to(x.dtype), x)
+
+
+# --- the walk ------------------------------------------------------------------------------------------------------
+
+
+def rep_branch(branch, x):
+    """AudioRepInceptionNeXt: all branches along one axis, then all along the other. (C, T, N, F) -> (C, T N F)."""
+    for axis in branch.options.axes:
+        x = along(branch, axis, branch.options.suffixes, x, axis_sums(branch, axis, x), identity=True)
+    e = mixed(branch.c, branch.c_bn, x.flatten(1), relu=True)
+    return normalised(branch.d, branch.d_bn, e)
+
+
+def inception_branch(branch, x):
+    """AudioInceptionNeXt: a chain over both axes for each branch, then their sum. (C, T, N, F) -> (C, T N F)."""
+    first, second = branch.options.axes
+    sums = axis_sums(branch, first, x)  # every chain starts from the same input
+    total = 0
+    for suffix in branch.options.suffixes:
+        y = along(branch, first, [suffix], x, sums, identity=False)
+        total = total + along(branch, second, [suffix], y, axis_sums(branch, second, y), identity=False)
+    return collapsed(branch, total.flatten(1))
+
+
 def block(module, x):
-    """One block of AudioRepInceptionNeXt. (C_in, T, N, F) -> (C, T', N, F')."""
+    """One block of either network. (C_in, T, N, F) -> (C, T', N, F')."""
     branch = module.branch2
     if hasattr(module, "branch1"):
         x = x[:, ::2, :, ::2].contiguous()
     shape = (-1, *x.shape[1:])
     flat = x.flatten(1)
     shortcut = mixed(module.branch1, module.branch1_bn, flat) if hasattr(module, "branch1") else flat
-    h = mixed(branch.a_head, branch.a_head_bn, flat, relu=True).view(shape)
-    t = along_time(branch, h.flatten(2)).view(h.shape)
-    f = along_frequency(branch, t.flatten(1, 2)).view(h.shape)
-    e = mixed(branch.c, branch.c_bn, f.flatten(1), relu=True)
-    return torch.relu_(shortcut + normalised(branch.d, branch.d_bn, e)).view(shape)
+    rep = branch.options.kind == REP
+    h = mixed(branch.a_head, branch.a_head_bn, flat, relu=rep).view(shape)
+    y = rep_branch(branch, h) if rep else inception_branch(branch, h)
+    return torch.relu_(shortcut + y).view(shape)
 
 
 def forward(twin, x, dtype=torch.float32):
-    """What `twin(x)` returns, for AudioRepInceptionNeXt. (N, 1, T, 128) -> {head: (N, classes)}."""
+    """What `twin(x)` returns, for any twin without merged kernels. (N, 1, T, 128) -> {head: (N, classes)}."""
     stem = twin.s1.pathway0_stem
     y = functional.conv2d(x.to(dtype), stem["conv"].weight.to(dtype), stride=2, padding=(2, 3))
     y = functional.max_pool2d(torch.relu_(stem["bn"](y)), 3, stride=2, padding=1)
@@ -122,4 +180,4 @@ def forward(twin, x, dtype=torch.float32):
     for stage in (twin.s2, twin.s3, twin.s4, twin.s5):
         for module in stage:
             y = block(module, y)
-    return twin.head(y.permute(2, 0, 1, 3).float())
+    return twin.head(y.permute(2, 0, 1, 3).to(stem["conv"].weight.dtype))

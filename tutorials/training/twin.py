@@ -5,14 +5,17 @@ comparison; to classify a sound, use minirep itself.
 """
 
 import collections
+import dataclasses
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 REP, INCEPTION = "AudioRepInceptionNeXt", "AudioInceptionNeXt"
-# suffix in the keys, kernel size (None: the block's own K)
-SCALES = (("", None), ("_medium", 11), ("_small", 3))
+TIME_FIRST, FREQUENCY_FIRST = "time-frequency", "frequency-time"
+SCALES = (21, 11, 3)  # sizes of a layer's branches as published
+SUFFIXES = ("", "_medium", "_small")  # in the keys: which of the branches it is, the first, second or third
+SHAPES = {"a": lambda k: (k, 1), "b": lambda k: (1, k)}  # of a kernel: "a" in the keys is along time, "b" frequency
 
 
 def pointwise(channels_in, channels_out, stride=1):
@@ -26,40 +29,69 @@ def depthwise(channels, kernel, bias=False):
     return nn.Conv2d(channels, channels, kernel, padding=padding, groups=channels, bias=bias)
 
 
-class Branch(nn.Module):
-    """What a block adds to its shortcut. `merged`: None (branches), "both" (merged kernels beside them) or "alone"."""
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What all blocks of a network have in common. `merged`: None (branches), "both" (and merged ones) or "alone"."""
 
-    def __init__(self, kind, channels_in, channels, time_kernel, freq_kernel, stride, merged):
+    kind: str
+    small: tuple[int, ...]  # sizes of the branches beside the largest
+    order: str
+    expansion: int
+    merged: str | None
+
+    @property
+    def suffixes(self):
+        """Of the branches of a layer."""
+        return SUFFIXES[: 1 + len(self.small)]
+
+    @property
+    def axes(self):
+        """The two axes in the order of the forward pass."""
+        return "ab" if self.order == TIME_FIRST else "ba"
+
+
+class Branch(nn.Module):
+    """What a block adds to its shortcut. `largest`: size of the largest kernel along each axis, {"a": 21, "b": 21}."""
+
+    def __init__(self, options, channels_in, channels, largest, stride):
         super().__init__()
-        self.kind, self.merged = kind, merged
+        self.options = options
         self.a_head, self.a_head_bn = pointwise(channels_in, channels, stride), nn.BatchNorm2d(channels)
-        for axis, largest, shape in (("a", time_kernel, lambda k: (k, 1)), ("b", freq_kernel, lambda k: (1, k))):
-            for suffix, small in SCALES if merged != "alone" else ():
-                self.add_module(axis + suffix, depthwise(channels, shape(small or largest)))
+        for axis, shape in SHAPES.items():
+            sizes = (largest[axis], *options.small) if options.merged != "alone" else ()
+            for suffix, size in zip(options.suffixes, sizes):
+                self.add_module(axis + suffix, depthwise(channels, shape(size)))
                 self.add_module(f"{axis}_bn{suffix}", nn.BatchNorm2d(channels))
-            if merged:
-                self.add_module(f"{axis}_reparam", depthwise(channels, shape(largest), bias=True))
-        self.c, self.c_bn = pointwise(channels, 4 * channels), nn.BatchNorm2d(4 * channels)
-        self.d, self.d_bn = pointwise(4 * channels, channels), nn.BatchNorm2d(channels)
+            if options.merged:
+                self.add_module(f"{axis}_reparam", depthwise(channels, shape(largest[axis]), bias=True))
+        wide = options.expansion * channels
+        self.c, self.c_bn = pointwise(channels, wide), nn.BatchNorm2d(wide)
+        self.d, self.d_bn = pointwise(wide, channels), nn.BatchNorm2d(channels)
+
+    def scale(self, axis, suffix, x):
+        """One depthwise branch and its batch norm."""
+        return getattr(self, f"{axis}_bn{suffix}")(getattr(self, axis + suffix)(x))
 
     def scales(self, axis, x):
-        """The outputs along one axis that are to be summed: one a branch, or a single one from the merged kernel."""
-        if self.merged:
-            return [getattr(self, f"{axis}_reparam")(x)]
-        return [getattr(self, f"{axis}_bn{s}")(getattr(self, axis + s)(x)) for s, _ in SCALES]
+        """The sum of the branches along one axis, or what the merged kernel makes of it."""
+        if self.options.merged:
+            return getattr(self, f"{axis}_reparam")(x)
+        return sum(self.scale(axis, suffix, x) for suffix in self.options.suffixes)
 
     def forward(self, x):  # (N, C_in, T, F) -> (N, C, T / stride, F / stride)
         h = self.a_head_bn(self.a_head(x))
-        if self.kind == REP:
+        if self.options.kind == REP:
             h = functional.relu(h)
-            t = functional.relu(h + sum(self.scales("a", h)))  # every scale along time at once, and the input itself
-            f = functional.relu(t + sum(self.scales("b", t)))  # then along frequency
-            e = functional.relu(self.c_bn(self.c(f)))
-        else:  # three separate chains: each has its own ReLU between time and frequency, so they cannot be merged
+            for axis in self.options.axes:
+                h = functional.relu(h + self.scales(axis, h))  # every scale along an axis at once, and the input itself
+            e = functional.relu(self.c_bn(self.c(h)))
+        else:  # separate chains: each has its own ReLU between the two axes, so they cannot be merged
             chains = []
-            for suffix, _ in SCALES:
-                t = functional.relu(getattr(self, f"a_bn{suffix}")(getattr(self, "a" + suffix)(h)))
-                chains.append(functional.relu(getattr(self, f"b_bn{suffix}")(getattr(self, "b" + suffix)(t))))
+            for suffix in self.options.suffixes:
+                y = h
+                for axis in self.options.axes:
+                    y = functional.relu(self.scale(axis, suffix, y))
+                chains.append(y)
             e = self.c_bn(self.c(sum(chains)))
         return self.d_bn(self.d(e))
 
@@ -67,11 +99,11 @@ class Branch(nn.Module):
 class Block(nn.Module):
     """`ReLU(shortcut(x) + branch(x))`. The shortcut has weights only where the shape changes."""
 
-    def __init__(self, kind, channels_in, channels, time_kernel, freq_kernel, stride, merged):
+    def __init__(self, options, channels_in, channels, largest, stride):
         super().__init__()
         if stride != 1 or channels_in != channels:
             self.branch1, self.branch1_bn = pointwise(channels_in, channels, stride), nn.BatchNorm2d(channels)
-        self.branch2 = Branch(kind, channels_in, channels, time_kernel, freq_kernel, stride, merged)
+        self.branch2 = Branch(options, channels_in, channels, largest, stride)
 
     def forward(self, x):
         shortcut = self.branch1_bn(self.branch1(x)) if hasattr(self, "branch1") else x
@@ -81,11 +113,11 @@ class Block(nn.Module):
 class Stage(nn.Sequential):
     """Blocks named as published; the first of stages 2 to 4 halves both axes and doubles the channels."""
 
-    def __init__(self, kind, channels_in, channels, depth, time_kernel, freq_kernel, stride, merged):
+    def __init__(self, options, channels_in, channels, depth, largest, stride):
         blocks = collections.OrderedDict()
         for j in range(depth):
             first = (channels_in, stride) if j == 0 else (channels, 1)
-            blocks[f"pathway0_res{j}"] = Block(kind, first[0], channels, time_kernel, freq_kernel, first[1], merged)
+            blocks[f"pathway0_res{j}"] = Block(options, first[0], channels, largest, first[1])
         super().__init__(blocks)
 
 
@@ -126,24 +158,31 @@ class Twin(nn.Module):
 
     width: channels of stage 1; each later stage has twice as many.
     depths: blocks per stage.  heads: {name: number of classes}, in the order they are stored.
-    time_kernels, freq_kernels: the largest branch's size, one number or one a stage (the others are 11 and 3).
+    scales: sizes of the branches of every layer, one to three; three are published.
+    time_kernels, freq_kernels: the first branch's size instead of scales[0], one number or one a stage.
+    order: the axis that comes first, "time-frequency" as published or "frequency-time".
+    expansion: how many times as wide as the block its last two convolutions are in between.
     frames: length of one clip, which fixes the head's pooling window; longer inputs give several positions.
     merged: "both" or "alone" to hold the merged kernels (and use them), see `merged_state`.
     """
 
-    def __init__(self, kind=REP, width=64, depths=(3, 4, 6, 3), heads=None, time_kernels=21, freq_kernels=21,
-                 frames=512, dropout=0.5, merged=None):  # fmt: skip
+    def __init__(self, kind=REP, width=64, depths=(3, 4, 6, 3), heads=None, time_kernels=None, freq_kernels=None,
+                 frames=512, dropout=0.5, merged=None, scales=SCALES, order=TIME_FIRST, expansion=4):  # fmt: skip
         super().__init__()
         if kind not in (REP, INCEPTION) or (merged and kind != REP):
             raise ValueError(f"no such network: {kind}, merged {merged}")
+        if order not in (TIME_FIRST, FREQUENCY_FIRST) or not 1 <= len(scales) <= len(SUFFIXES):
+            raise ValueError(f"no such network: order {order}, scales {scales}")
         self.kind, self.width, self.depths, self.frames, self.merged = kind, width, tuple(depths), frames, merged
         self.heads, self.dropout = dict(heads or {"class": 12}), dropout
-        self.time_kernels, self.freq_kernels = per_stage(time_kernels), per_stage(freq_kernels)
+        self.scales, self.order, self.expansion = tuple(scales), order, expansion
+        self.time_kernels, self.freq_kernels = (per_stage(k or scales[0]) for k in (time_kernels, freq_kernels))
+        options = Options(kind, self.scales[1:], order, expansion, merged)
         self.s1 = Stem(width)
         channels_in = width
         for i, (depth, k_t, k_f) in enumerate(zip(self.depths, self.time_kernels, self.freq_kernels, strict=True)):
             channels = width * 2**i
-            stage = Stage(kind, channels_in, channels, depth, k_t, k_f, 1 if i == 0 else 2, merged)
+            stage = Stage(options, channels_in, channels, depth, {"a": k_t, "b": k_f}, 1 if i == 0 else 2)
             self.add_module(f"s{i + 2}", stage)
             channels_in = channels
         self.head = Head(channels_in, self.heads, frames, dropout)
@@ -207,7 +246,9 @@ def merged_state(state, keep_branches=True, eps=1e-5):
         prefix, axis = key[: -len("a.weight")], key[-len("a.weight")]  # "s2.pathway0_res0.branch2.", "a"
         dim = 2 if axis == "a" else 3
         kernel, bias = torch.zeros_like(state[key]), 0
-        for suffix, _ in SCALES:
+        for suffix in SUFFIXES:
+            if f"{prefix}{axis}{suffix}.weight" not in state:
+                continue  # fewer than three branches
             bn = {n: state[f"{prefix}{axis}_bn{suffix}.{n}"] for n in ("weight", "bias", "running_mean", "running_var")}
             gain = bn["weight"] / torch.sqrt(bn["running_var"] + eps)  # (C,)
             weight = state[f"{prefix}{axis}{suffix}.weight"]  # (C, 1, k, 1) or (C, 1, 1, k)
@@ -234,10 +275,18 @@ FRONT_ENDS = {
 
 
 def config_text(twin, recipe="speech-commands-v2"):
-    """The YAML text that the authors' trainer stores beside the weights, the keys that describe the network only."""
+    """The YAML text that the authors' trainer stores beside the weights, the keys that describe the network only.
+
+    What their settings cannot say stands under MINIREP, and only where it is not as published: SMALL_KERNELS (sizes of
+    the branches beside the largest), ORDER and EXPANSION.
+    """
     dataset, rate, window, hop, clip, _, views = FRONT_ENDS[recipe]
     lines = ["AUDIO_DATA:", f"  CLIP_SECS: {clip}", f"  HOP_LENGTH: {hop}", f"  NUM_FRAMES: {twin.frames}"]
     lines += ["  NUM_FREQUENCIES: 128", f"  SAMPLING_RATE: {rate}", f"  WINDOW_LENGTH: {window}"]
+    own = {"SMALL_KERNELS": list(twin.scales[1:]), "ORDER": twin.order, "EXPANSION": twin.expansion}
+    published = {"SMALL_KERNELS": list(SCALES[1:]), "ORDER": TIME_FIRST, "EXPANSION": 4}
+    if own != published:
+        lines += ["MINIREP:", *(f"  {name}: {value}" for name, value in own.items() if value != published[name])]
     lines += ["MODEL:", "  ARCH: fast", f"  DROPOUT_RATE: {twin.dropout}"]
     if twin.kind == REP:
         lines += [f"  MERGE_MODE: {'true' if twin.merged else 'false'}"]
