@@ -21,6 +21,8 @@ from .count import costs
 from .errors import MinirepError, MissingExtra
 from .report import Progress, percent, say, table
 
+# What tells the libraries behind NumPy's matrix products how many threads to use, before NumPy is imported.
+BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 PEAK = """
 import time, numpy as np
 a, b = np.random.rand(2, 1536, 1536).astype(np.float32)
@@ -121,8 +123,7 @@ def times_of(stages, forward, repeat: int) -> dict[str, float]:
 
 def peak(threads: int) -> float:
     """Floating-point operations a second of a large matrix product in NumPy, in a process with so many threads."""
-    names = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-    environment = {**os.environ, **dict.fromkeys(names, str(threads))}
+    environment = {**os.environ, **dict.fromkeys(BLAS_THREADS, str(threads))}
     done = subprocess.run([sys.executable, "-c", PEAK], env=environment, capture_output=True, text=True, check=False)
     try:
         return float(done.stdout)

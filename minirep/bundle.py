@@ -32,10 +32,12 @@ sys.exit(main())
 '''
 # What `classify` and `listen` can do without. Compiled code is kept on disk beside its source, which a zip has not.
 LEFT_OUT = (
-    "fast", "bench.py", "bounds.py", "bundle.py", "count.py", "verify.py",
-    "cli/bundle.py", "cli/convert.py", "cli/fuse.py", "cli/info.py", "cli/verify.py",
+    "fast", "bench.py", "bounds.py", "bundle.py", "count.py", "figures.py", "manifest.py", "measures.py",
+    "predictions.py", "verify.py",
+    "cli/bundle.py", "cli/convert.py", "cli/eval.py", "cli/fuse.py", "cli/info.py", "cli/verify.py",
 )  # fmt: skip
 DATA = ("data/class_names.json",)
+LICENCE = "data/LICENSE"  # of the code
 
 
 def bundle(model, path, half: bool = False) -> None:
@@ -49,10 +51,18 @@ def bundle(model, path, half: bool = False) -> None:
     weights = io.BytesIO()
     store.write_model(weights, reparam.fuse(network), recipe, labels, provenance, half)
     members = {**code(), "__main__.py": MAIN.encode(), "minirep/data/bundled.npz": weights.getvalue()}
+    members |= {"LICENSE": (Path(__file__).parent / LICENCE).read_bytes(), "MODEL.txt": about(provenance).encode()}
     with store.replacing(path) as file:
         file.write(SHEBANG)
         write_zip(file, members)
     os.chmod(path, os.stat(path).st_mode | 0o111 & ~store.umask())
+
+
+def about(provenance: dict[str, str]) -> str:
+    """What is known of a model, for whoever passes its bundle on: its licence and whom to credit, above all."""
+    known = {"licence": "not stated", "credit": "not stated", **provenance}
+    lines = ["The model of this program, minirep/data/bundled.npz:", *(f"{key}: {text}" for key, text in known.items())]
+    return "\n".join([*lines, "The code around it has a licence of its own: see LICENSE.", ""])
 
 
 def code() -> dict[str, bytes]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from .classify import Classifier
-from .config import MELS, RECIPES, REP, Architecture, Recipe, numbered_labels, published_labels
+from .config import MELS, ORDERS, RECIPES, REP, Architecture, Recipe, numbered_labels, published_labels
 from .errors import MinirepError
 from .network import Conv, build
 from .torchfile import Tensor, TorchFile, shown
@@ -39,13 +39,13 @@ def read_checkpoint(path) -> Classifier:
         arch = _architecture(config, state)
         merged = _is_merged_alone(arch, state)
         _require_fit(file, arch, state)
-        network = build(arch, lambda name, shape: _array(file, state, name, shape, merged), merged)
+        network = build(arch, lambda name, shape: _array(file, state, arch, name, shape, merged), merged)
         extras = _extras(file)
         recipe = _recipe(config, arch)
         labels = _labels(file, extras, recipe.name, arch.heads)
         if "recipe" in extras:
             recipe = replace(recipe, name=extras["recipe"])
-        provenance = {"source": file.path.name.encode(errors="replace").decode(), "sha256": _sha256(file.path)}
+        provenance = {"source": file.path.name.encode(errors="replace").decode(), "sha256": sha256(file.path)}
         provenance |= {key: extras[key] for key in ("licence", "credit") if key in extras}
     return Classifier(network, recipe, labels, provenance)
 
@@ -66,21 +66,23 @@ def stored_merged(path) -> dict[str, Conv]:
         for name, shape in _places(arch, merged=True).items():
             if ".branches.0." in name:
                 layer, part = name.split(".branches.0.")  # part: weight or bias
-                layers.setdefault(layer, {})[part] = _array(file, state, name, shape, merged=True)
+                layers.setdefault(layer, {})[part] = _array(file, state, arch, name, shape, merged=True)
     return {layer: Conv(**parts) for layer, parts in layers.items()}
 
 
 # --- names and shapes ------------------------------------------------------------------------------------------------
 
 POINTWISE = {"reduce": "branch2.a_head", "mix.0": "branch2.c", "mix.1": "branch2.d", "shortcut": "branch1"}
-AXES = ("a", "b")  # time, then frequency
-SCALES = ("", "_medium", "_small")  # of the branches, largest first; the two small ones have always the same size:
-SMALL_KERNELS = (11, 3)
+AXES = {"time": "a", "frequency": "b"}
+SCALES = ("", "_medium", "_small")  # of the branches, largest first; the others have the same size in all stages:
+SMALL_KERNELS = (11, 3)  # as published
 NORM = {"scale": "weight", "shift": "bias", "mean": "running_mean", "variance": "running_var"}
 
 
-def published_key(name: str, merged: bool = False) -> str:
+def published_key(name: str, merged: bool = False, order: str = ORDERS[0]) -> str:
     """The key in a checkpoint of an array of the tree. ``merged``: the tree's depthwise kernels are the merged ones.
+
+    ``order``: of the axes in the tree; a key tells the axis itself, "a" or "b", whichever comes first.
 
     >>> published_key("stages.0.2.paths.0.1.branches.1.bn.mean")
     's2.pathway0_res2.branch2.b_bn_medium.running_mean'
@@ -100,12 +102,12 @@ def published_key(name: str, merged: bool = False) -> str:
             conv, bn = key + POINTWISE[inner], f"{key}{POINTWISE[inner]}_bn"
         else:  # paths.P.L.branches.B: all branches are in one path (P = 0), or each is in a path of its own (B = 0)
             path, layer, branch = (int(n) for n in re.findall(r"\d+", inner))
-            axis, scale = AXES[layer], SCALES[path + branch]
+            axis, scale = AXES[order.split("-")[layer]], SCALES[path + branch]
             conv, bn = f"{key}branch2.{axis}{'_reparam' if merged else scale}", f"{key}branch2.{axis}_bn{scale}"
     return f"{bn}.{NORM[part]}" if norm else f"{conv}.{part}"
 
 
-def published_shape(name: str, shape: Shape) -> Shape:
+def published_shape(name: str, shape: Shape, order: str = ORDERS[0]) -> Shape:
     """The shape in a checkpoint of an array of the tree: output channels first.
 
     >>> published_shape("stages.0.2.paths.0.1.branches.1.weight", (11, 64))
@@ -120,7 +122,8 @@ def published_shape(name: str, shape: Shape) -> Shape:
         return shape[::-1]
     if ".paths." in name:
         k, c = shape
-        return (c, 1, k, 1) if ".0.branches." in name else (c, 1, 1, k)
+        axis = order.split("-")[".1.branches." in name]
+        return (c, 1, k, 1) if axis == "time" else (c, 1, 1, k)
     return (*shape[::-1], 1, 1)
 
 
@@ -134,7 +137,7 @@ def _places(arch: Architecture, merged: bool) -> dict[str, Shape]:
 def _published(arch: Architecture, merged: bool) -> dict[str, Shape]:
     """The keys and shapes of the same arrays in a checkpoint."""
     places = _places(arch, merged).items()
-    return {published_key(name, merged): published_shape(name, shape) for name, shape in places}
+    return {published_key(n, merged, arch.order): published_shape(n, shape, arch.order) for n, shape in places}
 
 
 def _has_merged(state: dict[str, Tensor]) -> bool:
@@ -191,13 +194,13 @@ def _model_state(file: TorchFile) -> dict[str, Tensor]:
     return {key.removeprefix("module."): tensor for key, tensor in state.items()}
 
 
-def _array(file: TorchFile, state: dict[str, Tensor], name: str, shape: Shape, merged: bool) -> np.ndarray:
+def _array(file: TorchFile, state: dict, arch: Architecture, name: str, shape: Shape, merged: bool) -> np.ndarray:
     """One array of the tree, float32 and C-contiguous.
 
     PyTorch puts the output channels first, the tree puts them last, and between them they keep the same order: so one
     transposition serves the stem, 1 x 1, depthwise and linear weights alike.
     """
-    key = published_key(name, merged)
+    key = published_key(name, merged, arch.order)
     tensor = state[key]
     if not tensor.is_float:
         raise file.error(f"{key} holds whole numbers, expected floating point")
@@ -228,6 +231,10 @@ FIXED = {
     "MODEL.HEAD_ACT": "softmax",
     "RESNET.NUM_GROUPS": 1,
 }
+
+
+# What the published settings cannot say, as our own training writes it, and what holds where it says nothing.
+OWN = {"SMALL_KERNELS": list(SMALL_KERNELS), "ORDER": ORDERS[0], "EXPANSION": 4}
 
 
 class _Settings:
@@ -297,6 +304,8 @@ def _architecture(config: _Settings, state: dict[str, Tensor]) -> Architecture:
         "kind": config.get("MODEL.MODEL_NAME", str),
         "width": config.get("RESNET.WIDTH_PER_GROUP", int),
         "depths": _depths(config, state, len(strides)),
+        "order": _own(config, "ORDER"),
+        "expansion": _own(config, "EXPANSION"),
         "time_kernels": _kernels(config, "RESNET.TEMP_KERNEL_SIZES"),
         "freq_kernels": _kernels(config, "RESNET.FREQ_KERNEL_SIZES"),
         "time_strides": strides,
@@ -307,9 +316,20 @@ def _architecture(config: _Settings, state: dict[str, Tensor]) -> Architecture:
     return config.made(Architecture, shape)
 
 
+def _own(config: _Settings, name: str):
+    """A setting of our own, under MINIREP: the sizes of the branches beside the largest, the order, the expansion."""
+    unknown = sorted(map(str, config.get("MINIREP", dict, {}).keys() - OWN.keys()))
+    if unknown:
+        raise config.error(f"its configuration has {shown(unknown[0])} in MINIREP, expected {', '.join(OWN)}")
+    return config.get(f"MINIREP.{name}", type(OWN[name]), OWN[name])
+
+
 def _kernels(config: _Settings, name: str) -> tuple[Shape, ...]:
     """The branches' sizes of each stage. The configuration gives the largest ones, the stem's before them."""
-    return tuple((largest, *SMALL_KERNELS) for largest in config.per_stage(name)[1:])
+    small = _own(config, "SMALL_KERNELS")
+    if len(small) >= len(SCALES):
+        raise config.error(f"its configuration has MINIREP.SMALL_KERNELS = {shown(small)}, expected two at most")
+    return tuple((largest, *small) for largest in config.per_stage(name)[1:])
 
 
 def _depths(config: _Settings, state: dict[str, Tensor], stages: int) -> Shape:
@@ -406,7 +426,8 @@ def _extras(file: TorchFile) -> dict:
     return taken | ({"labels": {head: tuple(names) for head, names in labels.items()}} if labels else {})
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
     digest = hashlib.sha256()
     try:
         with open(path, "rb") as file:

@@ -57,9 +57,8 @@ class Picture:
 
 def draw(picture: Picture, events: list[Event], path, title: str = "") -> None:
     """Write the picture with the events in lanes under it, one a label, to ``path`` (.png, .svg, .pdf)."""
-    figure_type = _figure_type()
     lanes = _lanes(events)
-    figure = figure_type(figsize=(12, 3.6 + 0.28 * max(1, len(lanes))), layout="constrained")
+    figure = figure_type()(figsize=(12, 3.6 + 0.28 * max(1, len(lanes))), layout="constrained")
     form = picture_format(path)
     ratios = [3, 0.28 * max(1, len(lanes)) + 0.1]
     above, below = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": ratios})
@@ -72,7 +71,7 @@ def draw(picture: Picture, events: list[Event], path, title: str = "") -> None:
 
 def picture_format(path) -> str:
     """The format that a picture's name asks for, if it can be drawn; to be called before the work that it is for."""
-    known = _figure_type()().canvas.get_supported_filetypes()
+    known = figure_type()().canvas.get_supported_filetypes()
     form = Path(path).suffix[1:].lower()
     if form not in known:
         raise MinirepError(
@@ -81,7 +80,8 @@ def picture_format(path) -> str:
     return form
 
 
-def _figure_type():
+def figure_type():
+    """Matplotlib's Figure; MissingExtra where it is not installed."""
     try:
         from matplotlib.figure import Figure  # on its own, without a screen or anything shared
     except ImportError as error:

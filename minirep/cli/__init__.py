@@ -17,6 +17,7 @@ PACKAGE = __package__.partition(".")[0]
 COMMANDS = {  # name: (module, what it does)
     "classify": ("cli.classify", "name what is heard in sound files"),
     "listen": ("cli.listen", "name what is heard in sound that arrives on standard input"),
+    "eval": ("cli.eval", "measure how often a model is right, on recordings whose labels are known"),
     "convert": ("cli.convert", "turn a published checkpoint into model.npz, merged"),
     "fuse": ("cli.fuse", "merge the branches and batch norms of a model"),
     "bundle": ("cli.bundle", "put a model and the code that runs it into one file"),

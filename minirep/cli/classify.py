@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="M", help="model.npz or checkpoint.pyth (default: the shipped digits model)")
     parser.add_argument(
         "--top",
-        type=_at_least_one,
+        type=at_least_one,
         metavar="N",
         help=f"the N most probable classes of each file (default: {TOP}; for people, 1 where there are several files)",
     )
@@ -40,13 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     form.add_argument("--json", action="store_true", help="print a JSON array with an object for each file")
     form.add_argument("--csv", action="store_true", help="print CSV: file,head,rank,label,probability")
     parser.add_argument(
-        "--views", type=_at_least_one, metavar="V", help="clips spread over a recording (default: the model's)"
+        "--views", type=at_least_one, metavar="V", help="clips spread over a recording (default: the model's)"
     )
     parser.add_argument("--backend", choices=("auto", "numpy", "numba"), default="auto", help="what computes")
     timeline.add_arguments(parser)
 
 
-def _at_least_one(text: str) -> int:
+def at_least_one(text: str) -> int:
     """An argument's value: a whole number of at least 1."""
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number of at least 1")

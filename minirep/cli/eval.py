@@ -1,0 +1,309 @@
+"""``minirep eval``: how often a model is right, on recordings whose labels are known."""
+
+import argparse
+import contextlib
+import csv
+import io
+import json
+import math
+import multiprocessing
+import os
+import re
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+
+import numpy as np
+
+from .. import store
+from ..bench import BLAS_THREADS
+from ..checkpoint import sha256
+from ..classify import Classifier
+from ..errors import MinirepError
+from ..figures import draw_calibration, draw_confusion
+from ..manifest import Clip, read_manifest
+from ..measures import Measures, confusion, measure
+from ..predictions import Predictions, asked
+from ..report import Progress, complain, percent, say, shorten, shown, table
+from ..timeline import picture_format
+from .classify import at_least_one
+
+MOST_JOBS = 61  # as many processes as Windows can wait for
+AHEAD = 4  # clips that are handed out for each process, so that none waits for its next one
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "MANIFEST has the columns path,label or, for a model with several heads, path,label,head, and these names in "
+        "its first line; paths are relative to its folder. A run with --predictions that was interrupted goes on where "
+        "it was. With several heads, each has its own matrix and pictures: FILE-head.csv."
+    )
+    parser.add_argument("manifest", metavar="MANIFEST", help="a CSV file that names recordings and what is heard there")
+    parser.add_argument("--model", metavar="M", help="model.npz or checkpoint.pyth (default: the shipped digits model)")
+    parser.add_argument("--json", action="store_true", help="print a JSON object with everything")
+    parser.add_argument(
+        "--predictions", metavar="CSV", help="keep all probabilities, as they come; what is there is not done again"
+    )
+    parser.add_argument("--confusion", metavar="CSV", help="write how often which class was taken for which")
+    parser.add_argument("--confusion-picture", metavar="PICTURE", help="draw it (.png, .svg, .pdf)")
+    parser.add_argument("--calibration-picture", metavar="PICTURE", help="draw how far probabilities can be believed")
+    parser.add_argument(
+        "--views", type=at_least_one, metavar="V", help="clips spread over a recording (default: the model's)"
+    )
+    parser.add_argument("--backend", choices=("auto", "numpy", "numba"), default="auto", help="what computes")
+    parser.add_argument(
+        "--jobs", type=at_least_one, default=1, metavar="N", help="processes, each with one thread (default: this one)"
+    )
+
+
+def run(args) -> int:
+    for picture in filter(None, (args.confusion_picture, args.calibration_picture)):
+        picture_format(picture)  # what cannot be drawn is told before the work
+    clf = store.load(args.model, args.backend, threads=None if args.jobs == 1 else 1)
+    outputs = {head: _outputs(args, head, clf) for head in clf.labels}
+    _check_outputs(args, [path for named in outputs.values() for path in named.values()])
+    model = sha256(store.default_model() if args.model is None else args.model)
+    clips, faults = read_manifest(args.manifest, clf.labels)
+    for line, reason in faults:
+        complain(f"{shown(args.manifest)}: line {line}: {reason}")
+    found = _classify(args, clf, model, clips)
+    measured = {}
+    for head, labels in clf.labels.items():
+        known = [clip for clip in clips if head in clip.truth and (clip.path, head) in found]
+        if known:
+            p = np.stack([found[clip.path, head] for clip in known])  # (N, C)
+            truth = np.array([clip.truth[head] for clip in known])  # (N,)
+            measured[head] = measure(p, truth)
+            _write(outputs[head], labels, p, truth, head if len(clf.labels) > 1 else "")
+    rows = len(faults) + sum(len(clip.truth) for clip in clips)
+    failed = rows - sum(measures.clips for measures in measured.values())
+    if args.json:
+        say(json.dumps(_as_json(args, model, clf, measured, failed), indent=1))
+    else:
+        for line in _lines(clf, measured):
+            say(line)
+    if failed:
+        complain(f"{failed} of {rows} rows failed")
+    return 1 if failed else 0
+
+
+# --- what is written ----------------------------------------------------------------------------------------------
+
+
+def _outputs(args, head: str, clf: Classifier) -> dict[str, str]:
+    """{what: path} of a head's own files; where there are several heads, its name is in theirs."""
+    named = {"matrix": args.confusion, "matrix picture": args.confusion_picture, "bars": args.calibration_picture}
+    named = {what: path for what, path in named.items() if path}
+    if len(clf.labels) == 1:
+        return named
+    safe = re.sub(r"[^\w-]", "_", head)  # a model may call its heads whatever it likes
+    return {what: "-{}".join(os.path.splitext(path)).format(safe) for what, path in named.items()}
+
+
+def _check_outputs(args, paths: list[str]) -> None:
+    """Refuse what could not be written after hours of work, or would destroy what was read."""
+    taken = {os.path.realpath(path) for path in (args.manifest, args.model) if path}
+    for path in [*paths, *filter(None, [args.predictions])]:
+        place = os.path.realpath(path)
+        if place in taken:
+            raise MinirepError(f"{shown(path)}: is a file to read or is named twice; expected another name to write to")
+        if os.path.isdir(place) or not os.path.isdir(os.path.dirname(place)):
+            raise MinirepError(f"{shown(path)}: cannot be written: expected a file in a folder that is there")
+        taken.add(place)
+
+
+def _write(outputs: dict[str, str], labels, p: np.ndarray, truth: np.ndarray, title: str) -> None:
+    """The matrix and the pictures of one head."""
+    if "matrix" in outputs:
+        with store.replacing(outputs["matrix"]) as file:
+            text = io.TextIOWrapper(file, "utf-8", "backslashreplace", newline="")
+            writer = csv.writer(text)
+            writer.writerow(["true \\ predicted", *labels])
+            writer.writerows([label, *row] for label, row in zip(labels, confusion(p, truth).tolist()))
+            text.detach()
+    if "matrix picture" in outputs:
+        draw_confusion(confusion(p, truth), labels, outputs["matrix picture"], title)
+    if "bars" in outputs:
+        draw_calibration(p, truth, outputs["bars"], title)
+
+
+# --- classifying --------------------------------------------------------------------------------------------------
+
+
+def _classify(args, clf: Classifier, model: str, clips: list[Clip]) -> dict[tuple[str, str], np.ndarray]:
+    """{(clip's path, head): probabilities}, from the file of predictions as far as they are there."""
+    if not args.predictions:
+        found = {}
+
+        def keep(clip, probabilities):
+            found.update({(clip.path, head): probabilities[head] for head in clip.truth})
+
+        _classify_rest(args, clf, clips, keep)
+        return found
+    first = asked(model, args.views or clf.recipe.views, os.path.dirname(args.manifest), args.predictions)
+    with Predictions(args.predictions, first, clf.labels, clf.network.dtype) as predictions:
+        rest = [clip for clip in clips if any((clip.path, head) not in predictions.found for head in clip.truth)]
+        if len(rest) < len(clips):
+            complain(f"{shown(args.predictions)}: has {len(clips) - len(rest)} of {len(clips)} clips already")
+        _classify_rest(args, clf, rest, predictions.add)
+        predictions.finish(clips)
+        return {key: p for key, (_, p) in predictions.found.items()}
+
+
+def _classify_rest(args, clf: Classifier, clips: list[Clip], keep) -> None:
+    """``keep(clip, {head: probabilities})`` for each clip that can be read; the others are told."""
+    progress, done = Progress(len(clips)), 0
+    try:
+        with contextlib.closing(_answers(args, clf, [clip.file for clip in clips])) as answers:
+            for clip, answer in zip(clips, answers):
+                if isinstance(answer, str):
+                    progress.clear()
+                    for line in clip.lines.values():
+                        complain(f"{shown(args.manifest)}: line {line}: {shown(clip.path)}: {answer}")
+                else:
+                    keep(clip, answer)
+                done += 1
+                progress.step()
+    except KeyboardInterrupt:
+        progress.clear()
+        where = f"{shown(args.predictions)} has them; the same command goes on from there"
+        what = where if args.predictions else "with --predictions FILE, a run can be interrupted and go on later"
+        complain(f"interrupted after {done} of {len(clips)} clips: {what}")
+        raise
+    finally:
+        progress.clear()
+
+
+def _answers(args, clf: Classifier, files: list[str]) -> Iterator[dict[str, np.ndarray] | str]:
+    """For each file, in order: {head: probabilities}, or why there are none."""
+    if args.jobs == 1 or len(files) < 2:
+        return (_answer(clf, file, args.views) for file in files)
+    return _answers_of_processes(clf, files, args.views, min(args.jobs, len(files), MOST_JOBS))
+
+
+def _answer(clf: Classifier, file: str, views: int | None) -> dict[str, np.ndarray] | str:
+    try:
+        return clf.classify(file, views=views).probabilities
+    except MinirepError as error:
+        return str(error).removeprefix(f"{shown(file)}: ")
+
+
+def _answers_of_processes(clf: Classifier, files: list[str], views: int | None, jobs: int):
+    """The same, from several processes. A few clips are handed out ahead, however many there are."""
+    context, rest, waiting = multiprocessing.get_context("spawn"), iter(files), deque()
+    with _one_thread_each(), ProcessPoolExecutor(jobs, context, _begin, (clf, views)) as pool:
+        try:
+            while True:
+                for file in islice(rest, AHEAD * jobs - len(waiting)):
+                    with _interrupts_held():
+                        waiting.append(pool.submit(_answer_here, file))
+                if not waiting:
+                    return
+                yield waiting.popleft().result()
+        except BrokenProcessPool:
+            raise MinirepError(f"one of {jobs} processes was ended, perhaps for want of memory; try fewer") from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _one_thread_each():
+    """Processes that are started meanwhile multiply matrices on one thread each."""
+    before = dict(os.environ)
+    os.environ.update(dict.fromkeys(BLAS_THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name in BLAS_THREADS:
+            os.environ.pop(name)
+            os.environ.update({name: before[name]} if name in before else {})
+
+
+@contextlib.contextmanager
+def _interrupts_held():
+    """Ctrl-C waits a moment; processes that are started meanwhile never hear of it, as it is for us to end them."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin(clf: Classifier, views: int | None) -> None:
+    """In a new process: keep what all its clips need."""
+    global _here
+    _here = clf, views
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)  # it was killed: nobody waits for an answer
+
+
+def _answer_here(file: str) -> dict[str, np.ndarray] | str:
+    clf, views = _here
+    return _answer(clf, file, views)
+
+
+# --- for people and programs --------------------------------------------------------------------------------------
+
+
+def _lines(clf: Classifier, measured: dict[str, Measures]) -> Iterator[str]:
+    """What was measured, as tables."""
+    for i, (head, m) in enumerate(measured.items()):
+        labels = clf.labels[head]
+        if i:
+            yield ""
+        yield (f"{shown(head)}: " if len(clf.labels) > 1 else "") + f"{m.clips} clips"
+        shares = {"top-1": m.top1, "top-5": m.top5, "mean per-class accuracy": m.mean_class_accuracy}
+        numbers = {"mAP": m.map, "mAUC": m.mauc, "d-prime": m.d_prime, "calibration error": m.calibration_error}
+        rows = [[name, _share(value)] for name, value in shares.items()]
+        rows += [[name, _number(value)] for name, value in numbers.items()]
+        yield from (f"  {line}" for line in table(rows, left=1))
+        yield ""
+        rows = [["class", "right", "of", "recall", "AP", "AUC"]]
+        for c in np.flatnonzero(m.of):
+            numbers = _share(m.recall[c]), _number(m.average_precision[c]), _number(m.auc[c])
+            rows.append([shorten(shown(labels[c]), 40), str(m.right[c]), str(m.of[c]), *numbers])
+        yield from (f"  {line}" for line in table(rows, left=1))
+        without = [shown(labels[c]) for c in np.flatnonzero(m.of == 0)]
+        if without:
+            yield shorten(f"  no clips of {len(without)} of {len(labels)} classes: {', '.join(without)}", 80)
+
+
+def _share(value: float) -> str:
+    return "-" if math.isnan(value) else percent(value).strip()
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}"
+
+
+def _as_json(args, model: str, clf: Classifier, measured: dict[str, Measures], failed: int) -> dict:
+    """What was measured, for programs; what cannot be said, and an infinite d-prime, is null."""
+
+    def plain(value):
+        return value.item() if math.isfinite(value) else None
+
+    heads = {}
+    for head, m in measured.items():
+        names = list(vars(m))
+        by_class = names[names.index("right") :]
+        heads[head] = {name: plain(np.asarray(getattr(m, name))) for name in names if name not in by_class}
+        heads[head]["classes"] = [
+            {"label": label} | {name: plain(getattr(m, name)[c]) for name in by_class}
+            for c, label in enumerate(clf.labels[head])
+        ]
+    return {
+        "manifest": args.manifest, "model": args.model, "sha256": model, "views": args.views or clf.recipe.views,
+        "failed": failed, "heads": heads,
+    }  # fmt: skip

@@ -1,0 +1,133 @@
+"""Which recordings a classifier is measured on, and what is heard in each: a CSV file with ``path,label``.
+
+Paths are relative to the file's own folder. A network with several heads has a third column, ``head``, and a recording
+then one row for each head.
+"""
+
+import csv
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from .errors import MinirepError
+from .report import shown
+
+COLUMNS = ["path", "label"]
+LINE = 1 << 20  # characters: a longer line is no row of a table
+
+
+@dataclass(slots=True)
+class Clip:
+    """A recording and what is right for it."""
+
+    path: str  # as it stands in the manifest
+    file: str  # where it lies
+    truth: dict[str, int] = field(default_factory=dict)  # {head: index of the right class}
+    lines: dict[str, int] = field(default_factory=dict)  # {head: line in the manifest}
+
+
+def read_manifest(path, labels: dict[str, tuple[str, ...]]) -> tuple[list[Clip], list[tuple[int, str]]]:
+    """(clips, [(line, what is wrong with it)]) of a manifest for a classifier with these ``labels``, {head: names}.
+
+    Raises MinirepError for a file that is no manifest at all; rows that cannot be used are left out and told.
+    """
+    table = rows(path)
+    _, header = next(table, (1, []))
+    forms = [[*COLUMNS, "head"]] if len(labels) > 1 else [COLUMNS, [*COLUMNS, "head"]]
+    if header not in forms:
+        raise MinirepError(
+            f"{shown(path)}: found {_short(','.join(header))} in its first line, expected "
+            f"{' or '.join(','.join(form) for form in forms)}; the model's heads: {', '.join(map(shown, labels))}"
+        )
+    folder, clips, faults = os.path.dirname(path), {}, []
+    index = {head: _indices(names) for head, names in labels.items()}
+    for line, cells in table:
+        try:
+            if len(cells) != len(header):
+                raise MinirepError(f"found {len(cells)} columns, expected {len(header)}")
+            name, label, head = cells if len(cells) == 3 else (*cells, next(iter(labels)))
+            truth = _class(index, head, label)
+            if not name:
+                raise MinirepError("found no path, expected that of a sound file")
+            file = os.path.normpath(os.path.join(folder, name))
+            clip = clips.setdefault(file, Clip(name, file))
+            if head in clip.truth:
+                raise MinirepError(f"found {_short(name)} again, expected it once: it is in line {clip.lines[head]}")
+        except MinirepError as error:
+            faults.append((line, str(error)))
+        else:
+            clip.truth[head], clip.lines[head] = truth, line
+    if not clips and not faults:
+        raise MinirepError(f"{shown(path)}: found a header and no rows, expected a row for each clip")
+    return list(clips.values()), faults
+
+
+def _indices(names: tuple[str, ...]) -> dict[str, int]:
+    """{label: its index}; a name that several classes have is -1, because it says nothing."""
+    indices = {}
+    for i, name in enumerate(names):
+        indices[name] = -1 if name in indices else i
+    return indices
+
+
+def _class(index: dict[str, dict[str, int]], head: str, label: str) -> int:
+    """The index of a label, if the head and the label are known."""
+    if head not in index:
+        raise MinirepError(f"found head {_short(head)}, expected one of {', '.join(map(shown, index))}")
+    found = index[head].get(label)
+    if found is None:
+        raise MinirepError(f"found label {_short(label)}, expected one of {_some(list(index[head]))}")
+    if found < 0:
+        raise MinirepError(
+            f"found label {_short(label)}, which several classes of the model have, expected one of a single class"
+        )
+    return found
+
+
+def _some(names: list[str]) -> str:
+    few = ", ".join(map(_short, names[:3]))
+    return few if len(names) <= 3 else f"{few} ... ({len(names)} labels: minirep info --json)"
+
+
+def _short(text: str) -> str:
+    """What stands in a file, in quotes and as part of one line."""
+    return repr(text if len(text) <= 80 else text[:77] + "...")
+
+
+# --- tables in files ----------------------------------------------------------------------------------------------
+
+
+def rows(path, damaged: bool = False) -> Iterator[tuple[int, list[str]]]:
+    """(line, cells) of each row of a CSV file in UTF-8, row by row; empty lines are left out.
+
+    MinirepError for what is no such file. With ``damaged``, a last line that was cut short is left out.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", errors="replace" if damaged else "strict", newline="") as file:
+            reader = csv.reader(_lines(file, path, damaged), strict=not damaged)
+            line = 1
+            for cells in reader:
+                if cells:
+                    yield line, cells
+                line = reader.line_num + 1
+    except FileNotFoundError:
+        raise MinirepError(f"{shown(path)}: no such file") from None
+    except (OSError, ValueError) as error:
+        found = "found no UTF-8 text" if isinstance(error, UnicodeError) else f"cannot be read: {_why(error)}"
+        raise MinirepError(f"{shown(path)}: {found}; expected a CSV file") from None
+    except csv.Error as error:
+        raise MinirepError(f"{shown(path)}: found no CSV in line {line} and what follows: {error}") from None
+
+
+def _why(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _lines(file, path, damaged: bool) -> Iterator[str]:
+    """The lines of a text; what has none, such as a disk of zeros, is not taken into memory."""
+    for number, text in enumerate(iter(lambda: file.readline(LINE), ""), 1):
+        if "\0" in text or len(text) == LINE:
+            what = "a zero byte" if "\0" in text else f"more than {LINE:,} characters"
+            raise MinirepError(f"{shown(path)}: found {what} in line {number}; expected a CSV file")
+        if text.endswith("\n") or not damaged:
+            yield text

@@ -1,0 +1,181 @@
+"""How good a classifier is: measures of its probabilities on clips whose right answers are known.
+
+Everywhere ``p`` are probabilities (N, C) of N clips and C classes, ``truth`` (N,) the index of the right class of each
+clip. A measure that nothing can be said about, such as the recall of a class without clips, is NaN.
+
+>>> p = np.array([[0.8, 0.1, 0.1], [0.3, 0.5, 0.2], [0.6, 0.3, 0.1], [0.2, 0.2, 0.6]])
+>>> truth = np.array([0, 1, 1, 2])
+>>> ranks(p, truth).tolist(), top(p, truth, 1), top(p, truth, 2)
+([0, 0, 1, 0], 0.75, 1.0)
+>>> confusion(p, truth).tolist()
+[[1, 0, 0], [1, 1, 0], [0, 0, 1]]
+>>> recalls(p, truth).tolist(), mean(recalls(p, truth))
+([1.0, 0.5, 1.0], 0.8333333333333334)
+>>> average_precision(p[:, 1], truth == 1), roc_auc(p[:, 1], truth == 1)
+(1.0, 1.0)
+"""
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+BINS = 15  # of the calibration, as in Guo et al.
+
+
+# --- which class is right -----------------------------------------------------------------------------------------
+
+
+def ranks(p: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """How many classes (N,) come before the right one: 0 where the network is right.
+
+    Of equally probable classes the one with the lower index comes first, as in `Prediction.top`.
+    """
+    right = p[np.arange(len(p)), truth][:, None]
+    before = np.arange(p.shape[1]) < truth[:, None]
+    return ((p > right) | ((p == right) & before)).sum(axis=1)
+
+
+def top(p: np.ndarray, truth: np.ndarray, k: int) -> float:
+    """The share of clips whose right class is among the k most probable ones: top-1 is the accuracy."""
+    return mean(ranks(p, truth) < k)
+
+
+def confusion(p: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """How often (C, C) a clip of class i, the row, was taken for class j, the column."""
+    classes = p.shape[1]
+    return np.bincount(truth * classes + p.argmax(axis=1), minlength=classes**2).reshape(classes, classes)
+
+
+def recalls(p: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """The share (C,) of each class's clips that are recognised. Their mean is the mean per-class accuracy."""
+    of = np.bincount(truth, minlength=p.shape[1])
+    right = np.bincount(truth[p.argmax(axis=1) == truth], minlength=p.shape[1])
+    return np.divide(right, of, out=np.full(len(of), np.nan), where=of > 0)
+
+
+def mean(values) -> float:
+    """The mean of those values that are no NaN: of measures of classes, the "macro" mean of the papers."""
+    values = np.asarray(values, np.float64)
+    there = values[~np.isnan(values)]
+    return float(there.mean()) if len(there) else math.nan
+
+
+# --- how well a score tells a class from the others ---------------------------------------------------------------
+
+
+def average_precision(score: np.ndarray, positive: np.ndarray) -> float:
+    """The area under precision over recall, in steps: each recall that is gained counts with the precision there.
+
+    ``score`` (N,): the probability of one class; ``positive`` (N,): which clips are of that class. The threshold is
+    lowered from one score to the next, so clips with equal scores come in together, in no order of their own. The
+    classes' mean is the mAP of the AudioSet papers (Gemmeke et al., 2017), without interpolation.
+    """
+    score, positive = np.asarray(score), np.asarray(positive, bool)
+    if not positive.any():
+        return math.nan
+    order = np.argsort(-score, kind="stable")
+    # The last clip of each group of equal scores: there, all that score at least as much have come in.
+    last = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
+    found = np.cumsum(positive[order])[last]
+    precision = found / (last + 1)
+    gained = np.diff(found, prepend=0) / found[-1]  # recall
+    return float(precision @ gained)
+
+
+def roc_auc(score: np.ndarray, positive: np.ndarray) -> float:
+    """The probability that a clip of the class scores higher than one of another class; a tie is half a win.
+
+    The same as the area under the receiver operating characteristic (Hanley and McNeil, 1982), and as Mann and
+    Whitney's U, by which it is computed: the sum of the positives' places in the order of all scores. NaN unless there
+    are clips of both kinds.
+    """
+    positive = np.asarray(positive, bool)
+    positives = int(positive.sum())
+    negatives = len(positive) - positives
+    if not positives or not negatives:
+        return math.nan
+    _, group, sizes = np.unique(score, return_inverse=True, return_counts=True)
+    places = np.cumsum(sizes) - (sizes - 1) / 2  # from 1; equal scores share the mean of their places
+    wins = places[group.reshape(-1)][positive].sum() - positives * (positives + 1) / 2
+    return float(wins / (positives * negatives))
+
+
+def d_prime(auc: float) -> float:
+    """How many standard deviations two normal distributions are apart whose AUC is this one (Hershey et al., 2017)."""
+    if not 0 < auc < 1:
+        return {0.0: -math.inf, 1.0: math.inf}.get(auc, math.nan)
+    return math.sqrt(2) * NormalDist().inv_cdf(auc)
+
+
+# --- what a probability is worth ----------------------------------------------------------------------------------
+
+
+def calibration(p: np.ndarray, truth: np.ndarray, bins: int = BINS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Clips by the probability of their most probable class, in bins of equal width (Guo et al., 2017).
+
+    Three arrays (bins,): how many clips, their mean probability, and the share of them that is right; both NaN where
+    there are none. A bin holds its upper edge.
+    """
+    confidence = p.max(axis=1).astype(np.float64)
+    right = p.argmax(axis=1) == truth
+    at = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    count = np.bincount(at, minlength=bins)
+
+    def means(values):
+        return np.divide(np.bincount(at, values, bins), count, out=np.full(bins, np.nan), where=count > 0)
+
+    return count, means(confidence), means(right)
+
+
+def calibration_error(p: np.ndarray, truth: np.ndarray, bins: int = BINS) -> float:
+    """By how much the probability of the answer and the share of right answers differ, bin by bin, on average."""
+    count, confidence, right = calibration(p, truth, bins)
+    there = count > 0
+    return float(count[there] @ np.abs(confidence - right)[there] / count.sum()) if there.any() else math.nan
+
+
+# --- all together -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What can be said of one head; the arrays (C,) are by class. Shares from 0 to 1, NaN where there are no clips."""
+
+    clips: int
+    top1: float
+    top5: float
+    mean_class_accuracy: float
+    map: float  # means over those classes that have clips and, for the AUC, that others have, too
+    mauc: float
+    d_prime: float  # of the mean AUC
+    calibration_error: float
+    right: np.ndarray
+    of: np.ndarray  # clips of the class
+    recall: np.ndarray
+    average_precision: np.ndarray
+    auc: np.ndarray
+
+
+def measure(p: np.ndarray, truth: np.ndarray) -> Measures:
+    """Every measure of the probabilities (N, C) of clips whose right classes are ``truth`` (N,)."""
+    classes = p.shape[1]
+    recall = recalls(p, truth)
+    precisions = np.array([average_precision(p[:, c], truth == c) for c in range(classes)])
+    aucs = np.array([roc_auc(p[:, c], truth == c) for c in range(classes)])
+    return Measures(
+        clips=len(p),
+        top1=top(p, truth, 1),
+        top5=top(p, truth, 5),
+        mean_class_accuracy=mean(recall),
+        map=mean(precisions),
+        mauc=mean(aucs),
+        d_prime=d_prime(mean(aucs)),
+        calibration_error=calibration_error(p, truth),
+        right=np.bincount(truth[p.argmax(axis=1) == truth], minlength=classes),
+        of=np.bincount(truth, minlength=classes),
+        recall=recall,
+        average_precision=precisions,
+        auc=aucs,
+    )

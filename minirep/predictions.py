@@ -1,0 +1,113 @@
+"""What a classifier said of each clip, in a CSV file from which an interrupted run goes on.
+
+The first line says what was asked: the model's SHA-256, the number of views, and the folder that paths are relative to.
+Then a header, and a row for each clip and head: path, head, right label, predicted label, and the probability of every
+class of that head, in columns "head: label". A probability has as many digits as tell it from its neighbours.
+"""
+
+import csv
+import io
+import os
+
+import numpy as np
+
+from . import store
+from .errors import MinirepError
+from .manifest import Clip, rows
+from .report import shown
+
+COLUMNS = ["path", "head", "label", "predicted"]
+TEXT = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
+
+
+def asked(model: str, views: int, folder, path) -> str:
+    """The first line of the predictions at ``path``: those of a model (its SHA-256) for clips in ``folder``."""
+    here = os.path.dirname(os.path.abspath(path))
+    try:
+        folder = os.path.relpath(folder or ".", here)
+    except ValueError:  # on another drive
+        folder = os.path.abspath(folder)
+    return f"# minirep eval; model {model}; views {views}; paths relative to {shown(folder)}"
+
+
+class Predictions:
+    """The file at ``path``, and in ``found`` its content: {(clip's path, head): (right label, probabilities (C,))}.
+
+    Used in a ``with`` statement: what is there is read first, `add` puts a row behind it at once, and `finish` puts all
+    in order. Whatever happens between, what has been added is in the file.
+    """
+
+    def __init__(self, path, asked: str, labels: dict[str, tuple[str, ...]], dtype):
+        self.path, self.labels = path, labels
+        numbers = [shown(f"{head}: {label}") for head, names in labels.items() for label in names]
+        self._top = [[asked], COLUMNS + numbers]
+        self.found = self._read(dtype) if os.path.exists(path) else {}
+
+    def __enter__(self):
+        self._write(self.found)  # without what was cut short in its last line
+        self._file = open(self.path, "a", **TEXT)
+        return self
+
+    def __exit__(self, *_):
+        self._file.close()
+
+    def add(self, clip: Clip, probabilities: dict[str, np.ndarray]) -> None:
+        """Write down what was said of a clip: the heads that its truth names."""
+        for head, truth in clip.truth.items():
+            self.found[clip.path, head] = self.labels[head][truth], probabilities[head]
+            csv.writer(self._file).writerow(self._row(clip.path, head))
+        try:
+            self._file.flush()
+        except OSError as error:
+            raise MinirepError(f"{shown(self.path)}: cannot be written: {error.strerror}") from None
+
+    def finish(self, clips: list[Clip]) -> None:
+        """Put the rows into the order of the clips, with their labels; those of other clips come behind."""
+        ordered = {}
+        for clip in clips:
+            for head, truth in clip.truth.items():
+                if (clip.path, head) in self.found:
+                    ordered[clip.path, head] = self.labels[head][truth], self.found[clip.path, head][1]
+        self._file.close()
+        self.found = ordered | {key: row for key, row in self.found.items() if key not in ordered}
+        self._write(self.found)
+
+    def _row(self, path: str, head: str) -> list[str]:
+        label, p = self.found[path, head]
+        cells = []
+        for other, names in self.labels.items():  # str() is the shortest text that reads back as the same number
+            cells += map(str, p) if other == head else [""] * len(names)
+        return [path, head, label, self.labels[head][int(p.argmax())], *cells]
+
+    def _write(self, keys) -> None:
+        with store.replacing(self.path) as file:
+            text = io.TextIOWrapper(file, **TEXT)
+            writer = csv.writer(text)
+            writer.writerows(self._top)
+            writer.writerows(self._row(*key) for key in keys)
+            text.detach()
+
+    def _read(self, dtype) -> dict:
+        table = rows(self.path, damaged=True)
+        for expected in self._top:
+            if next(table, (0, []))[1] != expected:
+                raise MinirepError(
+                    f"{shown(self.path)}: found something else than predictions of this model with these views for "
+                    f"this manifest's folder; expected those, or a file that is not there yet"
+                )
+        starts = np.cumsum([len(COLUMNS), *map(len, self.labels.values())])
+        where = {head: slice(a, b) for head, a, b in zip(self.labels, starts, starts[1:])}
+        found = {}
+        for line, cells in table:
+            try:
+                path, head, label, _ = cells[: len(COLUMNS)]
+                p = np.array([float(cell) for cell in cells[where[head]]], dtype)
+                if len(p) != len(self.labels[head]) or not ((p >= 0) & (p < 1.01)).all():
+                    raise ValueError
+            except (ValueError, KeyError):
+                raise MinirepError(
+                    f"{shown(self.path)}: found no prediction in line {line}, expected {', '.join(COLUMNS)} and the "
+                    "probability of every class"
+                ) from None
+            found[path, head] = label, p
+        return found
