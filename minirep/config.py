@@ -15,6 +15,7 @@ MELS = 128  # mel bands of every recipe: the frequency axis of every network
 
 REP = "AudioRepInceptionNeXt"
 INCEPTION = "AudioInceptionNeXt"
+ORDERS = ("time-frequency", "frequency-time")  # of the axes inside a block; the first as published
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,8 @@ class Architecture:
 
     ``time_kernels[i]`` and ``freq_kernels[i]`` are the sizes of the depthwise branches of stage i along each axis
     (odd, largest first as published, but any set will do). AudioRepInceptionNeXt sums the branches of one axis;
-    AudioInceptionNeXt pairs the j-th along time with the j-th along frequency.
+    AudioInceptionNeXt pairs the j-th along time with the j-th along frequency. ``order`` says along which axis a block
+    looks first, ``expansion`` how many times as wide it is between its last two convolutions.
 
     >>> Architecture(width=8).widths
     (8, 16, 32, 64)
@@ -131,6 +133,7 @@ class Architecture:
     expansion: int = 4
     heads: dict[str, int] = field(default_factory=lambda: {"class": 309})
     frames: int = 512  # of the recipe it was trained on: sets the head's pooling window
+    order: str = ORDERS[0]
 
     def __post_init__(self):
         def expect(holds, what):
@@ -141,6 +144,7 @@ class Architecture:
             return all(type(v) is int and 1 <= v <= most for v in values)
 
         expect(self.kind in (REP, INCEPTION), f"unknown kind {self.kind!r}; expected {REP} or {INCEPTION}")
+        expect(self.order in ORDERS, f"unknown order {self.order!r}; expected {' or '.join(ORDERS)}")
         expect(counts((self.width, self.expansion, self.frames), 1 << 16), f"width {self.width!r}, expansion "
                f"{self.expansion!r}, frames {self.frames!r}; expected whole numbers from 1 to 65536")  # fmt: skip
         per_stage = (self.depths, self.time_kernels, self.freq_kernels, self.time_strides, self.freq_strides)
@@ -161,6 +165,11 @@ class Architecture:
     def widths(self) -> tuple[int, ...]:
         """Channels of each stage: doubled from one to the next."""
         return tuple(self.width * 2**i for i in range(len(self.depths)))
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The axes in the order of the forward pass: ("time", "frequency") as published."""
+        return tuple(self.order.split("-"))
 
     @property
     def pool(self) -> tuple[int, int]:

@@ -12,7 +12,8 @@
 
 AudioRepInceptionNeXt's block has one path of two layers (time, frequency) with several branches and the identity in
 each; AudioInceptionNeXt's has several paths of two layers with one branch each and no identity, and no ReLU after
-``reduce`` and ``expand``. That is all that tells the two apart.
+``reduce`` and ``expand``. That is all that tells the two apart. Which axis comes first is just as visible: each layer
+names its own.
 There is no flag for "merged" either: `minirep.fuse` maps a tree to a tree, and both go through this one forward pass.
 
 Stages have three numberings: people say stage 1 to 4 (`stages` yields "stage1" ...), the tree holds ``stages[0]`` to
@@ -199,20 +200,21 @@ def build(arch: Architecture, array: Callable[[str, tuple[int, ...]], Array], me
         return Depthwise(axis, tuple(branches), identity)
 
     def block(name, c_in, c, stage, first):
-        time, freq = arch.time_kernels[stage], arch.freq_kernels[stage]
+        sizes = {"time": arch.time_kernels[stage], "frequency": arch.freq_kernels[stage]}
+        layers = [(axis, sizes[axis]) for axis in arch.axes]
         rep = arch.kind == REP
         # One path with every branch in each layer, or a path per branch with one in each layer.
-        paths = [(time, freq)] if rep else [((t,), (f,)) for t, f in zip(time, freq)]
+        paths = [layers] if rep else [[(axis, (ks[i],)) for axis, ks in layers] for i in range(len(sizes["time"]))]
         stride = (arch.time_strides[stage], arch.freq_strides[stage]) if first else (1, 1)
         changes = c_in != c or stride != (1, 1)  # then, and only then, the shortcut needs a convolution
         return Block(
             reduce=conv(f"{name}.reduce", (c_in, c), relu=rep),
             paths=tuple(
-                (
-                    depthwise(f"{name}.paths.{i}.0", "time", t, c, identity=rep),
-                    depthwise(f"{name}.paths.{i}.1", "frequency", f, c, identity=rep),
+                tuple(
+                    depthwise(f"{name}.paths.{i}.{j}", axis, kernels, c, identity=rep)
+                    for j, (axis, kernels) in enumerate(path)
                 )
-                for i, (t, f) in enumerate(paths)
+                for i, path in enumerate(paths)
             ),
             mix=(
                 conv(f"{name}.mix.0", (c, arch.expansion * c), relu=rep),

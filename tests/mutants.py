@@ -56,6 +56,11 @@ FAULTS = {
     "collapse across a ReLU": ("reparam.py", "if merged[-1].relu else", "if False else"),
     "shortcut not folded": ("reparam.py", "None if block.shortcut is None else fold(block.shortcut)", "block.shortcut and replace(block.shortcut, bn=None)"),
     "stem left as it is": ("reparam.py", "stem=fold(network.stem),", "stem=replace(network.stem, bn=None),"),
+    "fused layers in the published order": (
+        "reparam.py",
+        "paths=tuple(tuple(fuse_layer(layer) for layer in path) for path in block.paths)",
+        "paths=tuple(tuple(replace(fuse_layer(layer), axis=axis) for layer, axis in zip(path, ('time', 'frequency'))) for path in block.paths)",
+    ),
     # ops.py
     "time and frequency swapped": ("ops.py", '{"time": 1, "frequency": 2}', '{"time": 2, "frequency": 1}'),
     "frequency taken for time": ("ops.py", '{"time": 1, "frequency": 2}', '{"time": 1, "frequency": 1}'),
@@ -88,6 +93,8 @@ FAULTS = {
     "head: bias missing": ("ops.py", "linear.weight) + linear.bias", "linear.weight)"),
     "softmax over the wrong axis": ("ops.py", "e / e.sum(axis=-1, keepdims=True)", "e / e.sum(axis=0, keepdims=True)"),
     # network.py
+    "order of the axes ignored": ("network.py", "for axis in arch.axes]", "for axis in ('time', 'frequency')]"),
+    "the axes' kernels swapped": ("network.py", 'sizes = {"time": arch.time_kernels[stage], "frequency": arch.freq_kernels[stage]}', 'sizes = {"time": arch.freq_kernels[stage], "frequency": arch.time_kernels[stage]}'),
     "a path of a block dropped": ("network.py", "total = y if total is None else total + y", "total = y"),
     "shortcut without its stride": ("network.py", "ops.pointwise(x, block.shortcut, block.stride)", "ops.pointwise(x, block.shortcut, block.stride[::-1])"),
     "shortcut's convolution skipped": ("network.py", "residual = x if block.shortcut is None else", "residual = x if block.shortcut is None or x.shape == reduced.shape else"),

@@ -113,7 +113,17 @@ def write(path, content, **options):
 SUFFIXES = ("", "_medium", "_small")
 
 
-def published_state(width=2, depths=(1, 2, 1, 1), time=(21,) * 4, freq=(21,) * 4, heads=None, merged=None, seed=0):
+def published_state(
+    width=2,
+    depths=(1, 2, 1, 1),
+    time=(21,) * 4,
+    freq=(21,) * 4,
+    heads=None,
+    merged=None,
+    seed=0,
+    small=(11, 3),
+    expansion=4,
+):
     """{published key: array} with random values, in PyTorch's shapes. merged: None, "both" or "alone"."""
     rng = np.random.default_rng(seed)
     state = {}
@@ -144,14 +154,14 @@ def published_state(width=2, depths=(1, 2, 1, 1), time=(21,) * 4, freq=(21,) * 4
             conv(f"{block}a_head", c, c_in, 1, 1)
             norm(f"{block}a_head_bn", c)
             for axis, k, shape in (("a", time[i], lambda k: (k, 1)), ("b", freq[i], lambda k: (1, k))):
-                for suffix, size in zip(SUFFIXES, (k, 11, 3)) if merged != "alone" else ():
+                for suffix, size in zip(SUFFIXES, (k, *small)) if merged != "alone" else ():
                     conv(f"{block}{axis}{suffix}", c, 1, *shape(size))
                     norm(f"{block}{axis}_bn{suffix}", c)
                 if merged:
                     conv(f"{block}{axis}_reparam", c, 1, *shape(k), bias=True)
-            conv(f"{block}c", 4 * c, c, 1, 1)
-            norm(f"{block}c_bn", 4 * c)
-            conv(f"{block}d", c, 4 * c, 1, 1)
+            conv(f"{block}c", expansion * c, c, 1, 1)
+            norm(f"{block}c_bn", expansion * c)
+            conv(f"{block}d", c, expansion * c, 1, 1)
             norm(f"{block}d_bn", c)
     heads = heads or {"class": 3}
     for head, classes in heads.items():

@@ -11,7 +11,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from minirep import RECIPES, Classifier, MinirepError, network
-from minirep.config import INCEPTION, REP, Architecture
+from minirep.config import INCEPTION, ORDERS, REP, Architecture
 from minirep.network import BatchNorm, map_arrays
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -48,7 +48,8 @@ def backends() -> dict:
 
 @st.composite
 def architectures(draw, kinds=(REP, INCEPTION), stages=3, blocks=4, width=4, kernel=13):
-    """Any architecture of at most so many stages and blocks: odd kernels per stage and axis, one to four branches."""
+    """Any architecture of at most so many stages and blocks: odd kernels per stage and axis, one to four branches,
+    either axis first."""
     kind = draw(st.sampled_from(kinds))
     depths = draw(st.lists(st.integers(1, 2), min_size=1, max_size=stages).filter(lambda d: sum(d) <= blocks))
     odd = st.integers(0, kernel // 2).map(lambda n: 2 * n + 1)
@@ -71,6 +72,7 @@ def architectures(draw, kinds=(REP, INCEPTION), stages=3, blocks=4, width=4, ker
         expansion=draw(st.integers(1, 3)),
         heads=heads,
         frames=draw(st.sampled_from((1, 32, 64, 96))),
+        order=draw(st.sampled_from(ORDERS)),
     )
 
 

@@ -14,7 +14,7 @@ import pyth
 
 from minirep import RECIPES, MinirepError, read_checkpoint
 from minirep.checkpoint import stored_merged
-from minirep.config import INCEPTION, REP, published_labels
+from minirep.config import INCEPTION, ORDERS, REP, published_labels
 from minirep.network import Conv, forward, is_fused
 from minirep.reparam import fuse, merge_branches
 
@@ -70,7 +70,7 @@ def assert_conv(conv, state, key, norm=None, spatial=None):
             np.testing.assert_array_equal(getattr(conv.bn, ours), state[f"{norm}.{theirs}"])
 
 
-def assert_network(net, state, kind, depths, merged=False):
+def assert_network(net, state, kind, depths, merged=False, branches=3, order="time-frequency"):
     """Each node of the tree against the description of the format, apart from minirep's own table."""
     assert_conv(net.stem, state, "s1.pathway0_stem.conv", "s1.pathway0_stem.bn")
     assert net.stem.relu and tuple(map(len, net.stages)) == depths
@@ -84,15 +84,17 @@ def assert_network(net, state, kind, depths, merged=False):
             assert (block.shortcut is not None) == (i > 0 and j == 0)
             if block.shortcut:
                 assert_conv(block.shortcut, state, f"{base}.branch1", f"{base}.branch1_bn")
-            assert len(block.paths) == (1 if kind == REP else 3)
+            assert len(block.paths) == (1 if kind == REP else branches)
             for p, path in enumerate(block.paths):
-                for axis, spatial, layer in (("a", 2, path[0]), ("b", 3, path[1])):
+                assert "-".join(layer.axis for layer in path) == order
+                for layer in path:
+                    axis, spatial = {"time": ("a", 2), "frequency": ("b", 3)}[layer.axis]
                     assert layer.identity == (kind == REP)
                     if merged:
                         (conv,) = layer.branches
                         assert_conv(conv, state, f"{b2}{axis}_reparam", spatial=spatial)
                         continue
-                    suffixes = pyth.SUFFIXES if kind == REP else pyth.SUFFIXES[p : p + 1]
+                    suffixes = pyth.SUFFIXES[:branches] if kind == REP else pyth.SUFFIXES[p : p + 1]
                     for suffix, conv in zip(suffixes, layer.branches, strict=True):
                         assert_conv(conv, state, b2 + axis + suffix, f"{b2}{axis}_bn{suffix}", spatial)
     for head, linear in net.heads.items():
@@ -108,6 +110,46 @@ def test_branches(path, kind):
     net = read(path, state, pyth.config(kind=kind, **shape)).network
     assert_network(net, state, kind, shape["depths"])
     assert net.pool == (16, 4)
+
+
+# What the published settings cannot say, as our own training writes it.
+@pytest.mark.parametrize("kind", [REP, INCEPTION])
+@pytest.mark.parametrize("own, largest, small, expansion, order", [
+    ("ORDER: frequency-time", 21, (11, 3), 4, "frequency-time"),
+    ("SMALL_KERNELS: []", 11, (), 4, "time-frequency"),
+    ("SMALL_KERNELS: [3]\n  ORDER: time-frequency", 21, (3,), 4, "time-frequency"),
+    ("EXPANSION: 2\n  SMALL_KERNELS: [3]\n  ORDER: frequency-time", 11, (3,), 2, "frequency-time"),
+    ("EXPANSION: 8", 21, (11, 3), 8, "time-frequency"),
+])  # fmt: skip
+def test_shapes_that_were_not_published(path, kind, own, largest, small, expansion, order):
+    sizes = {"time": (largest,) * 4, "freq": (largest, 13, 15, largest)}
+    state = pyth.published_state(small=small, expansion=expansion, **sizes)
+    cfg = pyth.config(kind=kind, **sizes)
+    net = read(path, state, f"{cfg}MINIREP:\n  {own}\n").network
+    assert_network(net, state, kind, (1, 2, 1, 1), branches=1 + len(small), order=order)
+    if (expansion, small) != (4, (11, 3)):
+        assert "do not fit" in refused(path, state, cfg)  # weights alone never make it another network
+
+
+@pytest.mark.parametrize("own, words", [
+    ("ORDER: time", "unknown order 'time'"),
+    ("ORDER: 3", "MINIREP.ORDER = 3, expected str"),
+    ("EXPANSION: 0", "expansion 0"),
+    ("SMALL_KERNELS: [11, 3, 1]", "expected two at most"),
+    ("SMALL_KERNELS: [11, 4]", "odd"),
+    ("SMALL_KERNELS: [11, x]", "odd"),
+    ("SMALL_KERNELS: 11", "expected list"),
+    ("ODER: frequency-time", "'ODER' in MINIREP, expected"),
+    ("1: 2", "'1' in MINIREP, expected"),
+])  # fmt: skip
+def test_settings_of_our_own_that_do_not_fit(path, own, words):
+    assert words in refused(path, cfg=f"{pyth.config()}MINIREP:\n  {own}\n")
+
+
+def test_merged_kernels_along_frequency_first(path):
+    state = pyth.published_state(merged="both")
+    pyth.write(path, pyth.checkpoint(state, f"{pyth.config()}MINIREP:\n  ORDER: frequency-time\n"))
+    assert_conv(stored_merged(path)["stages.1.0.paths.0.1"], state, "s3.pathway0_res0.branch2.a_reparam", spatial=2)
 
 
 def test_merged_beside_branches(path):
@@ -475,6 +517,27 @@ def assert_same_function(model, path, heads=("class",)):
 def test_twin(path, twin, kind):
     model = twin.randomise(twin.Twin(kind, time_kernels=(21, 15, 13, 21), freq_kernels=(11, 21, 21, 9), **SMALL))
     twin.save_checkpoint(path, model)
+    assert_same_function(model, path)
+
+
+@pytest.mark.parametrize("kind", [REP, INCEPTION])
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("scales, expansion", [
+    ((21,), 4), ((11,), 4), ((3,), 4), ((21, 11), 4), ((21, 3), 8), ((11, 3), 2), ((21, 11, 3), 2)
+])  # fmt: skip
+def test_twin_of_another_shape(path, twin, kind, order, scales, expansion):
+    model = twin.randomise(twin.Twin(kind, scales=scales, order=order, expansion=expansion, **SMALL))
+    twin.save_checkpoint(path, model)
+    assert_same_function(model, path)
+
+
+@pytest.mark.parametrize("merged", ["both", "alone"])
+def test_twin_merged_frequency_first(path, twin, merged):
+    shape = {"scales": (11, 3), "order": ORDERS[1], **SMALL}
+    model, both = twin.randomise(twin.Twin(**shape)), twin.Twin(merged=merged, **shape)
+    both.load_state_dict(twin.merged_state(model.state_dict(), keep_branches=merged == "both"))
+    twin.save_checkpoint(path, both)
+    assert_same_function(both, path)
     assert_same_function(model, path)
 
 

@@ -496,7 +496,7 @@ def test_info_adds_up_and_matches_the_forward_pass(model, capsys):
     assert info["labels"]["class"] == list(DIGITS) and info["provenance"] == {"source": "chance"}
     assert info["network"] == {
         "kind": REP, "width": 2, "depths": [1, 1, 1, 1], "fused": False, "dtype": "float32",
-        "kernels": {"time": [[21, 11, 3]] * 4, "frequency": [[21, 11, 3]] * 4},
+        "kernels": {"time": [[21, 11, 3]] * 4, "frequency": [[21, 11, 3]] * 4}, "order": "time-frequency",
     }  # fmt: skip
     for form in ("stored", "fused"):
         for count in ("parameters", "multiply_adds", "norm_ops"):
@@ -532,6 +532,10 @@ def test_kernels_that_differ_from_stage_to_stage(tmp_path, capsys):
     minirep.save(Classifier(network.random_network(arch), recipe), tmp_path / "own.npz")
     assert main(["info", str(tmp_path / "own.npz")]) == 0
     assert "5, 3 | 7 along time; 3 along frequency" in capsys.readouterr().out
+    arch = replace(arch, order="frequency-time")
+    minirep.save(Classifier(network.random_network(arch), recipe), tmp_path / "other.npz")
+    assert main(["info", str(tmp_path / "other.npz")]) == 0
+    assert "3 along frequency; 5, 3 | 7 along time" in capsys.readouterr().out  # as they come in the network
 
 
 # --- the command itself ---------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from strategies import SEEDS, architectures, inputs, rational_input, rational_network
 
 from minirep import network, ops, reparam
-from minirep.config import INCEPTION, REP, Architecture
+from minirep.config import INCEPTION, ORDERS, REP, Architecture
 from minirep.network import Conv, Depthwise, block_forward
 
 small = {"stages": 2, "blocks": 2, "width": 3, "kernel": 9}
@@ -124,11 +124,12 @@ def test_a_fused_network_is_exact_up_to_its_logits(arch, seed, shape):
         assert identical(defined[head], before[head][0])
 
 
-@pytest.mark.parametrize("kind", [REP, INCEPTION])
-def test_the_published_shape_is_exact(kind):
+@pytest.mark.parametrize("kind, order", [(kind, order) for kind in (REP, INCEPTION) for order in ORDERS])
+def test_the_published_shape_is_exact(kind, order):
     """Published depths of two stages, branches of 21, 11 and 3 taps, strides and expansion; two channels."""
     kernels = ((21, 11, 3),) * 2
-    arch = Architecture(kind, 2, (1, 2), kernels, kernels, (1, 2), (1, 2), heads={"class": 5}, frames=32)
+    arch = Architecture(kind, 2, (1, 2), kernels, kernels, (1, 2), (1, 2), heads={"class": 5}, frames=32,
+                        order=order)  # fmt: skip
     net = rational_network(arch, 1)
     x = rational_input((1, 32, 32), 2)
     before, after = network.logits(net, x)["class"], network.logits(reparam.fuse(net), x)["class"]
@@ -159,6 +160,30 @@ def test_merging_is_linear_in_the_branch_kernels(arch, seed, a):
     one, two = [b.weight for b in layer.branches], [b.weight for b in other.branches]
     combined = merged([v + a * w for v, w in zip(one, two)])
     assert identical(combined, merged(one) + a * merged(two))
+
+
+@given(architectures(**small), SEEDS)
+def test_the_order_of_axes_is_a_matter_of_names(arch, seed):
+    """Frequency first is time first on a picture with its sides swapped, kernels and strides likewise: fused or not."""
+    mirrored = replace(
+        arch,
+        order="-".join(reversed(arch.axes)),
+        time_kernels=arch.freq_kernels,
+        freq_kernels=arch.time_kernels,
+        time_strides=arch.freq_strides,
+        freq_strides=arch.time_strides,
+    )
+    block, mirror = first_block(arch, seed), first_block(mirrored, seed)
+    for path, other in zip(block.paths, mirror.paths):
+        assert tuple(layer.axis for layer in path) == arch.axes
+        assert tuple(layer.axis for layer in other) == mirrored.axes == arch.axes[::-1]
+    for axis, kernels in (("time", arch.time_kernels), ("frequency", arch.freq_kernels)):
+        branches = [b for path in block.paths for layer in path if layer.axis == axis for b in layer.branches]
+        assert tuple(len(branch.weight) for branch in branches) == kernels[0]
+    x = activations(arch.width, seed)
+    for fuse_block in (lambda b: b, reparam.fuse_block):
+        y = block_forward(fuse_block(block), x)
+        assert identical(block_forward(fuse_block(mirror), x.transpose(0, 2, 1, 3)), y.transpose(0, 2, 1, 3))
 
 
 @given(architectures(kinds=(REP,), **small), SEEDS)

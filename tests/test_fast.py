@@ -26,7 +26,7 @@ pytest.importorskip("numba")
 
 from minirep import RECIPES, Classifier, MinirepError, bounds, classify, fuse, network, save
 from minirep.cli import main
-from minirep.config import INCEPTION, REP, Architecture
+from minirep.config import INCEPTION, ORDERS, REP, Architecture
 from minirep.errors import MissingExtra
 from minirep.fast import available, build, memory, supports, target
 from minirep.fast import threads as teams
@@ -72,6 +72,7 @@ def wide_architectures(draw):
         expansion=draw(st.integers(1, 4)),
         heads={"class": 3},
         frames=32,
+        order=draw(st.sampled_from(ORDERS)),
     )
 
 

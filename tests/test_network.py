@@ -75,6 +75,16 @@ def test_what_tells_the_two_networks_apart():
     assert rep.shortcut is None and SMALL[REP].stages[1][0].shortcut is not None  # stage 1 keeps width and stride
 
 
+@pytest.mark.parametrize("kind", SMALL)
+def test_either_axis_may_come_first(kind):
+    """The same weights in the other order are another function, of the same cost."""
+    arch = Architecture(kind=kind, width=4, depths=(1, 2, 1, 1), order="frequency-time")
+    other = random_network(arch)
+    assert [layer.axis for layer in other.stages[0][0].paths[0]] == ["frequency", "time"]
+    assert not np.allclose(forward(other, log_mels())["class"], forward(SMALL[kind], log_mels())["class"], atol=1e-6)
+    assert total(costs(other, 64)) == total(costs(SMALL[kind], 64))
+
+
 # The totals the papers and the authors' code give (parameters, operations), unmerged and merged.
 PUBLISHED = {
     (REP, "vggsound"): ((11.8349, 2.6247), (11.6914, 2.5527)),
@@ -165,6 +175,7 @@ def test_check_names_what_does_not_fit(names, net):
         {"time_kernels": ((20,),) * 4},
         {"freq_kernels": ((),) * 4},
         {"heads": {}},
+        {"order": "time"},
         {"freq_strides": (1, 0, 1, 1)},
         {"kind": INCEPTION, "time_kernels": ((3,),) * 4},
     ],

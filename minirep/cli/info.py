@@ -96,10 +96,11 @@ def _layers(network: tree.Network) -> list[tree.Depthwise]:
 def _network(network: tree.Network) -> dict:
     blocks = [block for blocks in network.stages for block in blocks]
     stages = [blocks[0].paths for blocks in network.stages if blocks]
+    order = [layer.axis for layer in stages[0][0]] if stages else []
     sizes = {
         axis: [[len(b.weight) for path in paths for layer in path if layer.axis == axis for b in layer.branches]
                for paths in stages]
-        for axis in ("time", "frequency")
+        for axis in dict.fromkeys((*order, "time", "frequency"))
     }  # fmt: skip
     return {
         # The elder network has no ReLU behind its first convolution, merged or not.
@@ -107,6 +108,7 @@ def _network(network: tree.Network) -> dict:
         "width": network.stem.weight.shape[-1],
         "depths": [len(blocks) for blocks in network.stages],
         "kernels": sizes,
+        "order": "-".join(order),
         "fused": tree.is_fused(network),
         "dtype": network.dtype.name,
     }
