@@ -130,16 +130,22 @@ def read_model(source) -> tuple[Network, Recipe | None, dict, dict]:
     try:
         with zipfile.ZipFile(source) as archive:
             return _read(archive, path, source.seek(0, os.SEEK_END) if opened else os.path.getsize(path))
-    except MinirepError:
-        raise
+    except MinirepError as error:
+        raise MinirepError(_one_line(str(error))) from None
     except FileNotFoundError:
         raise MinirepError(f"{path}: no such file") from None
     except OSError as error:
         raise MinirepError(f"{path}: cannot be read: {error.strerror or error}") from None
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-        raise MinirepError(f"{path}: not a whole .npz file: {error}") from None
+        raise MinirepError(_one_line(f"{path}: not a whole .npz file: {error}")) from None
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise MinirepError(f"{path}: not a minirep model: {type(error).__name__}: {error}") from None
+        raise MinirepError(_one_line(f"{path}: not a minirep model: {type(error).__name__}: {error}")) from None
+
+
+def _one_line(message: str, most: int = 1000) -> str:
+    """A message with names out of a file in it: printable, and no longer than somebody would read."""
+    short = message if len(message) <= most else message[:most] + "..."
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in short)
 
 
 def _read(archive: zipfile.ZipFile, path, size: int):
@@ -185,7 +191,10 @@ def _read_array(archive, members, name: str, shape: tuple | None, path) -> np.nd
         version = np.lib.format.read_magic(file)
         if version != (1, 0):
             raise MinirepError(f"{path}: array {name}: found .npy version {version}, expected (1, 0)")
-        found, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+        try:
+            found, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+        except Exception as error:  # of many kinds: NumPy has Python's own parser and tokenizer read it
+            raise MinirepError(f"{path}: array {name}: its header is not understood: {error}") from None
         right_type = dtype == np.uint8 if shape is None else dtype.kind == "f" and dtype.itemsize <= 8
         if not right_type or fortran or (shape is not None and found != shape):
             raise MinirepError(f"{path}: array {name}: found {dtype} {found}, expected floating point {shape}")

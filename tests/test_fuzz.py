@@ -1,0 +1,69 @@
+"""The fuzzers' targets (tests/fuzz/fuzz.py) for a few seconds, and every fault that the fuzzers have found."""
+
+import struct
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from minirep import RECIPES, Architecture, Classifier, MinirepError, network, store
+
+SCRIPT = Path(__file__).parent / "fuzz/fuzz.py"
+RUNS = {"wav": 1000, "checkpoint": 400, "model": 400, "yaml": 2000}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its processes are watched in another way")
+@pytest.mark.parametrize("target", RUNS)
+def test_bent_inputs(target):
+    """In a process of its own: what watches over it cannot be taken off again."""
+    command = [sys.executable, str(SCRIPT), target, "--runs", str(RUNS[target])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and f"{RUNS[target]} inputs, 0 findings" in done.stdout, done.stdout + done.stderr
+
+
+# --- what they found --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A small model's file."""
+    arch = Architecture(width=1, depths=(1,), time_kernels=((3,),), freq_kernels=((3,),), time_strides=(1,),
+                        freq_strides=(1,), heads={"class": 2})  # fmt: skip
+    path = tmp_path / "model.npz"
+    store.save(Classifier(network.random_network(arch), RECIPES["vggsound"], backend="numpy"), path)
+    return path
+
+
+def refused(path) -> str:
+    """The one line that a model's reader says."""
+    with pytest.raises(MinirepError) as caught:
+        store.load(path, "numpy")
+    assert str(caught.value).isprintable()
+    return str(caught.value)
+
+
+def with_entry(path, name: str, content: bytes):
+    """The same zip with one entry more, or another one in its place."""
+    with zipfile.ZipFile(path) as archive:
+        entries = {entry: archive.read(entry) for entry in archive.namelist()} | {name: content}
+    with zipfile.ZipFile(path, "w") as archive:
+        for entry, content in entries.items():
+            archive.writestr(entry, content)
+
+
+@pytest.mark.parametrize(
+    "text", ["{'descr': '|u1', 'shape': (((", "{'descr':\n '", "\t0\n  1\n 2", "(" * 3000, "'\\N{DASH}'"]
+)
+def test_an_array_header_that_python_cannot_tokenize(model, text):
+    """NumPy tries such a header once more as Python 2 wrote it, and let the tokenizer's own exception through."""
+    header = text.encode() + b"\n"
+    with_entry(model, "header.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
+    assert "array header: its header is not understood" in refused(model)
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "\x1b[2J", "x" * 5000])
+def test_names_in_a_model_make_one_line(model, name):
+    with_entry(model, f"{name}.npy", b"")
+    assert len(refused(model)) < 1200
