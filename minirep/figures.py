@@ -28,7 +28,7 @@ def draw_confusion(matrix: np.ndarray, labels, path, title: str = "") -> None:
     inches = np.interp(classes, [12, 60], CELL)  # a class
     points = min(10, inches * 72 * 0.75)  # the size of letters
     # The room for labels and axes' names is set here: having it found takes Matplotlib a minute for 309 labels.
-    side, room = inches * min(classes, TICKS), 0.8 + max(map(cells, names)) * points * 0.65 / 72
+    side, room = inches * min(classes, TICKS), 0.8 + max(map(cells, names)) * points * 0.6 / 72
     width, height = max(3, room + side + 0.2), room + side + 0.5
     figure = figure_type()(figsize=(width, height))
     axes = figure.add_axes((room / width, room / height, side / width, side / height))
@@ -56,7 +56,7 @@ def draw_calibration(p: np.ndarray, truth: np.ndarray, path, title: str = "") ->
     figure = figure_type()(figsize=(5, 6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3, 1]})
     above.bar(edges[:-1], np.nan_to_num(right), 1 / len(count), align="edge", edgecolor="white", color="C0")
-    above.plot(confidence, right, "k.", label="mean probability of each bar")
+    above.plot(confidence, right, "k.", clip_on=False, label="mean probability of each bar")
     above.plot([0, 1], [0, 1], "k--", lw=1, label="as probable as it says")
     above.set_xlim(0, 1)
     above.set_ylim(0, 1)
@@ -64,7 +64,7 @@ def draw_calibration(p: np.ndarray, truth: np.ndarray, path, title: str = "") ->
     above.set_title(
         f"{title}  calibration error {calibration_error(p, truth):.3f}".strip(), loc="left", parse_math=False
     )
-    above.legend(loc="upper left", frameon=False)
+    above.legend(loc="upper left")
     below.bar(edges[:-1], count, 1 / len(count), align="edge", edgecolor="white", color="0.6")
     below.set_ylabel("clips")
     below.set_xlabel("probability of the answer")
