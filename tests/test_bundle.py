@@ -93,6 +93,18 @@ def test_the_same_model_gives_the_same_bytes(app, model, tmp_path, monkeypatch):
         assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
+def test_licences_go_along(app, tmp_path):
+    bundle.bundle(store.default_model(), tmp_path / "digits.pyz")
+    with zipfile.ZipFile(tmp_path / "digits.pyz") as archive:
+        licence, model = archive.read("LICENSE").decode(), archive.read("MODEL.txt").decode()
+    assert licence.startswith("MIT License") and "CC BY-SA 4.0" in model and "Zohar Jackson" in model
+    with zipfile.ZipFile(app) as archive:
+        assert "licence: not stated" in archive.read("MODEL.txt").decode()
+    copy = Path(minirep.__file__).parent / "data/LICENSE"
+    original = Path(__file__).parents[1] / "LICENSE"
+    assert copy.read_bytes() == original.read_bytes()  # an installed package has no other
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows knows no executable bit")
 def test_it_is_a_program(app):
     assert app.read_bytes().startswith(b"#!/usr/bin/env python3\n") and os.access(app, os.X_OK)

@@ -444,16 +444,17 @@ def process(model, *arguments, **options):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals and pipes of Unix")
-def test_ctrl_c_ends_it_with_the_event_that_goes_on(model):
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_a_signal_ends_it_with_the_event_that_goes_on(model, number, status):
     for patience in (0.3, 2, 8):  # until the sound is heard, on a busy machine
         with process(model, "--all", "--threshold", "0.01", "--json") as running:
             running.stdin.write(np.int16(noise(8000) * 2**15).tobytes())
             running.stdin.flush()
             assert b"listening" in running.stderr.readline()
             time.sleep(patience)  # it waits for more, with an event going on
-            running.send_signal(signal.SIGINT)
+            running.send_signal(number)
             out, err = running.communicate(timeout=60)
-        assert running.returncode == 130 and err == b""
+        assert running.returncode == status and err == b""
         if out:
             break
     assert [json.loads(line)["end"] for line in out.splitlines()][-1] == 1.0

@@ -28,7 +28,7 @@ BACKLOG = 10.0  # seconds of sound that may wait to be classified
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "Example: arecord -q -f S16_LE -r 16000 -t raw | minirep listen --rate 16000. On a terminal events are printed "
-        "for people under a live line; otherwise each is a JSON object on a line of its own. Ctrl-C ends it."
+        "for people under a live line; otherwise each is a JSON object on a line of its own. Ctrl-C and SIGTERM end it."
     )
     parser.add_argument("--model", metavar="M", help="model.npz or checkpoint.pyth (default: the shipped digits model)")
     parser.add_argument("--rate", type=_count, metavar="HZ", help="of raw samples (default: the model's own rate)")
@@ -101,10 +101,10 @@ def run(args) -> int:
     clf.probabilities(np.zeros((1, clf.recipe.frames, MELS), np.float32))  # what is slow the first time is done now
     report = LiveReport() if sys.stdout.isatty() and not args.json else JsonLines()
     backlog = Backlog(pcm)
-    with ending_on_interrupt(backlog):
+    with ending_on_signals(backlog):
         complain(introduction(pcm, stream, args.hop))
         listen(backlog, stream, report, patient=args.no_skip or is_file(source))
-    return INTERRUPTED if backlog.stopped else 0
+    return INTERRUPTED if backlog.stopped == signal.SIGINT else 0  # a service that is told to stop has done its work
 
 
 def introduction(pcm: Pcm, stream: Stream, hop: float) -> str:
@@ -153,7 +153,8 @@ class Backlog:
     def __init__(self, pcm: Pcm):
         self._pcm, self._most = pcm, BACKLOG * pcm.rate
         self._blocks, self._waiting = deque(), 0  # what has arrived and not been taken; its samples
-        self._ended, self._error, self.stopped = False, None, False
+        self._ended, self._error = False, None
+        self.stopped = None  # the signal that did it, if one did
         self._changed = threading.Condition()
         threading.Thread(target=self._fill, daemon=True).start()
 
@@ -182,9 +183,9 @@ class Backlog:
             self._changed.notify()
         return np.concatenate(blocks) if blocks else None
 
-    def stop(self) -> None:
-        """Take no more, as if the sound ended here."""
-        self.stopped = True
+    def stop(self, number: int) -> None:
+        """Take no more, as if the sound ended here, because of this signal."""
+        self.stopped = number
 
     def raise_error(self) -> None:
         """Raise what ended the reading, if it was not the end of the sound."""
@@ -193,21 +194,27 @@ class Backlog:
 
 
 @contextlib.contextmanager
-def ending_on_interrupt(backlog: Backlog):
-    """The first Ctrl-C ends the sound, between two windows; a second one interrupts whatever is going on."""
+def ending_on_signals(backlog: Backlog):
+    """The first Ctrl-C, or SIGTERM as services get it, ends the sound between two windows; a second one ends us."""
 
-    def stop(*_):
-        backlog.stop()
-        signal.signal(signal.SIGINT, before)
+    def stop(number, _):
+        backlog.stop(number)
+        restore()
+
+    def restore():
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
     if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
         yield
         return
-    before = signal.signal(signal.SIGINT, stop)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
+        for number in before:
+            signal.signal(number, stop)
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        restore()
 
 
 class SkipWarnings:
