@@ -1,4 +1,4 @@
-"""Hostile files: what the readers do with sounds, checkpoints, models and settings that somebody bent on purpose.
+"""Hostile files: what the readers do with sounds, checkpoints, models, settings and tables that somebody bent.
 
     python tests/fuzz/fuzz.py TARGET --minutes M --work FOLDER     coverage-guided; needs Linux and pip install atheris
     python tests/fuzz/fuzz.py TARGET --runs N                      N changed seeds, always the same, with NumPy alone
@@ -42,6 +42,7 @@ with instrumented:
 
     from minirep import Architecture, Classifier, MinirepError, Recipe, audio, frontend, network, store
     from minirep import checkpoint as checkpoints
+    from minirep.manifest import read_manifest, rows
     from minirep.pcm import Pcm
     from minirep.yamltext import parse
 import audio_files  # noqa: E402
@@ -341,6 +342,42 @@ def run_model(data: bytes, path: Path) -> None:
     clf.classify(np.zeros(200, np.float32), TINY.rate, views=1).top(3)
 
 
+# --- manifests -------------------------------------------------------------------------------------------------------
+
+HEADS = ({"class": ("yes", "no", "no")}, {"verb": ("cut", 'a "b"'), "noun": ("ünder", "x,y")})
+CELLS = (b",", b'"', b'""', b"\n", b"\r", b"\r\n", b"\0", b"\xff", b"\xef\xbb\xbf", b"path,label\n", b",head\n",
+         b"yes", b"noun", b"../x.wav", b"\xe2\x80\xa8", b"x" * 200)  # fmt: skip
+
+
+def written_manifests() -> list[bytes]:
+    """For one head and for two, as different programs write them."""
+    one = "path,label\na/b.wav,yes\nc.wav,no\n"
+    two = 'path,label,head\nx.wav,"a ""b""",verb\nx.wav,"x,y",noun\n\n'
+    return [text.encode() for text in (one, one.replace("\n", "\r\n"), "\ufeff" + one, two, "path,label\n")]
+
+
+def bent_manifest(data: bytes, rng) -> bytes:
+    """Scrambled bytes, or whole rows doubled or cut."""
+    if rng.random() < 0.8:
+        return scramble(data, rng, CELLS)
+    lines = data.splitlines(keepends=True) or [b"\n"]
+    at = rng.randrange(len(lines))
+    return b"".join(lines[:at] + lines[at : at + 1] * rng.choice((0, 2, 100)) + lines[at + 1 :])
+
+
+def read_manifests(data: bytes, path: Path) -> None:
+    """The whole reader, for one head and for two, and as a table that a killed process has left behind."""
+    for read in (lambda: read_manifest(path, HEADS[0])[1], lambda: read_manifest(path, HEADS[1])[1],
+                 lambda: [(line, "") for line, _ in rows(path, damaged=True)]):  # fmt: skip
+        message = ""
+        try:
+            message = "".join(fault for _, fault in read())
+        except MinirepError as error:
+            message = str(error)
+        if not message.isprintable():
+            raise MinirepError(message)  # which is a finding
+
+
 # --- the targets and the judge ---------------------------------------------------------------------------------------
 
 
@@ -359,6 +396,7 @@ TARGETS = {
     "checkpoint": Target(saved_checkpoints, bent_checkpoint, read_checkpoint, ".pyth"),
     "model": Target(saved_models, bent_model, run_model, ".npz"),
     "yaml": Target(written_settings, bent_settings, read_settings),
+    "manifest": Target(written_manifests, bent_manifest, read_manifests, ".csv"),
 }
 
 
