@@ -1,41 +1,20 @@
-"""Training clips made on the fly: a sound, its surroundings, and the log-mel that minirep's front end would give."""
-
-import math
+"""Training clips made on the fly: a sound, its surroundings, and what minirep's front end makes of them."""
 
 import numpy as np
 import torch
-from prepare import RATE, SILENCE, UNKNOWN
+from prepare import LABELS, RATE, SILENCE, UNKNOWN
 
-HOP, WINDOW, FFT, MELS = 32, 80, 2048, 128  # recipe speech-commands-v2: 2 ms, 5 ms
-CLIP = 16368  # 1.023 s; a view is one sample shorter
+import minirep
+
+# the front end of the published recipe "vggsound", on a clip a quarter as long
+RECIPE = minirep.Recipe("digits", RATE, 1.279, 20, 10, frames=128, views=1, heads={"class": len(LABELS)})
+VIEW = RECIPE.clip - 1  # samples that are looked at
 ROOM = 1 << 15  # length of the transform that filters a clip: clip plus echo
 
 
-class LogMel:
-    """The front end for a batch in PyTorch: a discrete Fourier transform as a matrix product."""
-
-    def __init__(self):
-        n = torch.arange(WINDOW, dtype=torch.float64)
-        window = 0.5 - 0.5 * torch.cos(2 * math.pi * n / WINDOW)
-        angle = 2 * math.pi / FFT * n[:, None] * torch.arange(FFT // 2 + 1)
-        self.dft = torch.cat([angle.cos(), angle.sin()], 1).mul(window[:, None]).float()  # (80, 2050)
-        hz = torch.linspace(0, RATE / 2, FFT // 2 + 1, dtype=torch.float64)[:, None]
-        mels = torch.linspace(0, 2595 * math.log10(1 + RATE / 2 / 700), MELS + 2, dtype=torch.float64)
-        points = 700 * (10 ** (mels / 2595) - 1)
-        low, centre, high = points[:-2], points[1:-1], points[2:]
-        triangles = torch.minimum((hz - low) / (centre - low), (high - hz) / (high - centre)).clamp_min(0)
-        self.triangles = triangles.float()  # (1025, 128)
-
-    def __call__(self, samples, lengths, frames=512):
-        """(N, L) zero after each length, (N,) lengths -> (N, 1, frames, 128), the last frame repeated."""
-        padded = torch.nn.functional.pad(samples, (WINDOW // 2, frames * HOP))[:, : (frames - 1) * HOP + WINDOW]
-        t, last = torch.arange(frames)[None], lengths[:, None] // HOP
-        parts = padded.unfold(1, WINDOW, HOP)[t <= last] @ self.dft  # (frames with sound in all clips, 2050)
-        half = parts.shape[1] // 2
-        log = torch.log((parts[:, :half].square() + parts[:, half:].square()).sqrt() @ self.triangles + 1e-6)
-        counts = last[:, 0].clamp_max(frames - 1) + 1
-        first = (counts.cumsum(0) - counts)[:, None]  # where each clip's frames begin
-        return log[first + torch.minimum(t, last)][:, None]
+def log_mels(waves):
+    """Sample arrays of any lengths -> (N, 1, 128, 128) as a tensor, the last frame repeated where one is short."""
+    return torch.from_numpy(np.stack([minirep.log_mel_views(x, RATE, RECIPE) for x in waves]))
 
 
 def coloured_noise(rng, n, exponent):
@@ -60,17 +39,18 @@ class Clips:
     """Random training clips from the sounds of `prepare.py`, reproducible from a seed a batch."""
 
     # what a clip is made from, and how often
-    MIX = (("fsdd", 0.2), ("shifted", 0.18), ("synthetic", 0.25), ("words", 0.17), ("apart", 0.07), ("sound", 0.06),
-           ("silence", 0.07))  # fmt: skip
+    MIX = (("fsdd", 0.18), ("shifted", 0.2), ("synthetic", 0.22), ("words", 0.16), ("talk", 0.06), ("apart", 0.07),
+           ("sound", 0.05), ("silence", 0.06))  # fmt: skip
 
     def __init__(self, sounds, keep, seed=0):
         """sounds: the arrays of `sounds.npz`; keep: which of them may be used, a mask."""
         self.samples, self.start, self.label = sounds["samples"], sounds["start"], sounds["label"]
         source = np.array([g.split("/")[0] for g in sounds["group"]])
-        speech = np.isin(source, ("espeak", "flite"))
-        kinds = {k: keep & (source == k) for k in ("fsdd", "shifted", "apart", "sound")}
+        speech = np.isin(source, ("espeak", "flite", "pico"))
+        kinds = {k: keep & (source == k) for k in ("fsdd", "shifted", "talk", "apart", "sound")}
         kinds |= {"synthetic": keep & speech & (self.label < 10), "words": keep & speech & (self.label == UNKNOWN)}
         self.pools = {k: np.flatnonzero(m) for k, m in kinds.items()}
+        self.mix = {k: p for k, p in self.MIX if k == "silence" or len(self.pools[k])}
         rng = np.random.default_rng(seed)
         self.noises = [coloured_noise(rng, 20 * RATE, e) for e in (-2, -1.5, -1, -0.5, 0, 1, 2)]
         self.rooms = [room(rng) for _ in range(150)]
@@ -107,13 +87,14 @@ class Clips:
             h = h / (1 + (self.hz / rng.uniform(4500, 7800)) ** rng.integers(4, 40))
         return h
 
-    def clip(self, rng, frames=512):
-        """One clip: (samples (frames * 32,), length, label)."""
-        most = min(CLIP - 1, frames * HOP - 1)
-        kind = rng.choice([k for k, _ in self.MIX], p=[p for _, p in self.MIX])
-        whole = rng.random() < 0.45  # a full-length recording with the sound somewhere in it, or a tightly cut one
+    def clip(self, rng, strength=1.0):
+        """One clip: (samples, at most VIEW of them; label). strength: how much of echo, filters and noise, 0 to 1."""
+        shares = np.array(list(self.mix.values()))
+        kind = rng.choice(list(self.mix), p=shares / shares.sum())
+        # a full-length recording with the sound somewhere in it, or a tightly cut one
+        whole = kind == "talk" or rng.random() < 0.45
         if kind == "silence":
-            n = most if whole else int(rng.uniform(0.05, 1) * most)
+            n = VIEW if whole else int(rng.uniform(0.05, 1) * VIEW)
             x, label = np.zeros(n, np.float32), SILENCE
             level = -1 if rng.random() < 0.06 else 10 ** (rng.uniform(-95, -12) / 20)
             if level > 0:
@@ -123,36 +104,34 @@ class Clips:
         else:
             i = rng.choice(self.pools[kind])
             x, label = self.sound(i), int(self.label[i])
+            if kind == "talk":
+                x = x[rng.integers(max(1, len(x) - VIEW)) :][: 2 * VIEW]
             pace = rng.uniform(0.85, 1.18) if kind != "fsdd" else rng.uniform(0.92, 1.1)
-            x = np.interp(np.arange(0, len(x) - 1, pace), np.arange(len(x)), x).astype(np.float32)
-            x = x[: most + 1]
+            x = np.interp(np.arange(0, len(x) - 1, pace), np.arange(len(x)), x).astype(np.float32)[:VIEW]
             before, after = rng.exponential(0.04 * RATE, 2).astype(int) * (rng.random() < 0.7)
-            n = most if whole else min(most, before + len(x) + after)
+            n = VIEW if whole else min(VIEW, before + len(x) + after)
             at = rng.integers(0, max(1, n - len(x))) if whole else min(before, max(0, n - len(x)))
             canvas = np.zeros(n, np.float32)
             canvas[at : at + len(x)] = x[: n - at]
             wide = kind not in ("fsdd", "shifted")  # those come from 8 kHz: the upper half of their band is empty
-            x = self.filtered(canvas, self.response(rng, wide)) if rng.random() < 0.8 else canvas
+            x = self.filtered(canvas, self.response(rng, wide)) if rng.random() < 0.8 * strength else canvas
             x *= 10 ** (rng.uniform(-32, -0.5) / 20) / (np.abs(x).max() + 1e-9)
-            if rng.random() < 0.75:
-                ratio = 10 ** (-rng.triangular(2, 25, 60) / 20)  # how far below the sound the noise lies
+            if rng.random() < 0.75 * strength:
+                ratio = 10 ** (-rng.triangular(1, 25, 60) / 20)  # how far below the sound the noise lies
                 loud = np.sqrt(np.mean(np.square(x[np.abs(x) > 0.1 * np.abs(x).max()])))
                 x = x + self.noise(rng, n) * loud * ratio
         x = np.clip(x, -1, 1)
         if rng.random() < 0.8:
             x = np.round(x * 32767) / 32768
-        out = np.zeros(frames * HOP, np.float32)
-        out[:n] = x
-        return out, n, label
+        return x.astype(np.float32), label
 
     def filtered(self, x, response):
         return np.fft.irfft(np.fft.rfft(x, ROOM) * response, ROOM)[: len(x)].astype(np.float32)
 
-    def batch(self, rng, size, frames=512):
-        """(samples (size, L), lengths (size,), labels (size,)) as tensors."""
-        rows = [self.clip(rng, frames) for _ in range(size)]
-        return (torch.from_numpy(np.stack([r[0] for r in rows])), torch.tensor([r[1] for r in rows]),
-                torch.tensor([r[2] for r in rows]))  # fmt: skip
+    def batch(self, rng, size, strength=1.0):
+        """(log-mels (size, 1, 128, 128), labels (size,)) as tensors."""
+        waves, labels = zip(*(self.clip(rng, strength) for _ in range(size)), strict=True)
+        return log_mels(waves), torch.tensor(labels)
 
 
 def masked(rng, x):
@@ -161,21 +140,17 @@ def masked(rng, x):
         mean = row.mean()
         if rng.random() < 0.4:
             width = int(rng.integers(2, 18))
-            at = int(rng.integers(0, MELS - width))
+            at = int(rng.integers(0, row.shape[1] - width))
             row[:, at : at + width] = mean
         if rng.random() < 0.4:
-            width = int(rng.integers(4, 50))
+            width = int(rng.integers(2, 14))
             at = int(rng.integers(0, len(row) - width))
             row[at : at + width] = mean
     return x
 
 
 def as_recorded(sounds, indices):
-    """Sounds as inference sees them, nothing added: (samples (N, 16384), lengths, labels)."""
-    out = np.zeros((len(indices), 512 * HOP), np.float32)
-    lengths = []
-    for row, i in zip(out, indices, strict=True):
-        x = sounds["samples"][sounds["start"][i] : sounds["start"][i + 1]][: CLIP - 1]
-        row[: len(x)] = x / np.float32(32768)
-        lengths.append(len(x))
-    return torch.from_numpy(out), torch.tensor(lengths), torch.from_numpy(sounds["label"][indices].astype(np.int64))
+    """Sounds as inference sees them, nothing added: (log-mels (N, 1, 128, 128), labels (N,))."""
+    start = sounds["start"]
+    waves = [sounds["samples"][start[i] : start[i + 1]] / np.float32(32768) for i in indices]
+    return log_mels(waves), torch.from_numpy(sounds["label"][indices].astype(np.int64))

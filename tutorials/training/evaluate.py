@@ -2,9 +2,10 @@
 
     python evaluate.py --model model.npz --sounds work/sounds.npz [--demo FOLDER] [--speaker NAME] [--json]
 
-Sets: held-back takes of the known speakers; voices of the synthesisers held back altogether, their digits and their
-other words; held-back sounds and digits taken apart; noises; and, with --demo, WAV files named by their digit
-(`7.wav`). --speaker measures one recorded speaker's every take: for a model trained with `--leave-out`.
+Sets: held-back takes of the known speakers, alone and in noise and in a babble of voices; voices of the synthesisers
+held back altogether, their digits and their other words; held-back sounds and digits taken apart; noises; half an hour
+of stream without a digit in it; and, with --demo, WAV files named by their digit (`7.wav`). --speaker measures one
+recorded speaker's every take instead: for a model trained with `--leave-out`.
 """
 
 import argparse
@@ -16,11 +17,14 @@ from augment import Clips
 from prepare import LABELS, RATE, SILENCE, UNKNOWN
 
 import minirep
+from minirep.measures import calibration_error
+
+SYNTHESISERS = ("espeak", "flite", "pico")
 
 
-def predicted(clf, waves):
-    """Class indices of a list of sample arrays."""
-    return np.array([clf.classify(x, rate=RATE).probabilities["class"].argmax() for x in waves])
+def probabilities(clf, waves):
+    """(N, 12) of a list of sample arrays."""
+    return np.array([clf.classify(x, rate=RATE).probabilities["class"] for x in waves])
 
 
 def waves(sounds, mask):
@@ -34,19 +38,71 @@ def noises(sounds, count=200):
     """Made-up quiet: noises and hum of all colours and levels, and digital silence."""
     clips, rng, found = Clips(sounds, ~sounds["held"], seed=12345), np.random.default_rng(12345), []
     while len(found) < count:
-        samples, n, label = clips.clip(rng)
+        samples, label = clips.clip(rng)
         if label == SILENCE:
-            found.append(samples[:n])
+            found.append(samples)
     return found, np.full(count, SILENCE)
+
+
+def power(x):
+    """Mean square of what is loud in it: speech without its pauses."""
+    return np.mean(np.square(x[np.abs(x) > 0.1 * np.abs(x).max()]))
+
+
+def in_noise(clips, noise, decibels, rng):
+    """Each recording with a stretch of noise added, so many decibels below it."""
+    for x in clips:
+        at = rng.integers(len(noise) - len(x))
+        part = noise[at : at + len(x)]
+        yield x + part * np.sqrt(power(x) / np.mean(part**2) / 10 ** (decibels / 10))
+
+
+def stream_without_digits(sounds):
+    """{"other sounds", "other speech"}: samples of about a quarter of an hour each, of what was held back."""
+    group, label, held = sounds["group"], sounds["label"], sounds["held"]
+    source, rng = np.array([g.split("/")[0] for g in group]), np.random.default_rng(5)
+    quiet, _ = noises(sounds)
+    other, _ = waves(sounds, held & (source == "sound"))
+    words, _ = waves(sounds, held & np.isin(source, SYNTHESISERS) & (label == UNKNOWN))
+    talk, _ = waves(sounds, held & (source == "talk"))
+
+    def joined(parts, minutes):
+        """The parts in random order, each at its own level and after its own pause, until there is enough."""
+        row, have = [], 0
+        while have < minutes * 60 * RATE:
+            for i in rng.permutation(len(parts)):
+                loud = 10 ** (rng.uniform(-25, -1) / 20) / (np.abs(parts[i]).max() + 1e-9)
+                row += [np.float32(loud) * parts[i], np.zeros(int(rng.uniform(0.1, 0.8) * RATE), np.float32)]
+                have += len(row[-1]) + len(row[-2])
+        x = np.concatenate(row)[: int(minutes * 60 * RATE)]
+        return x + 0.001 * rng.standard_normal(len(x)).astype(np.float32)
+
+    return {"other sounds": joined(other + quiet, 15), "other speech": joined(talk + words, 15)}
+
+
+def false_digits(clf, samples):
+    """Digits a minute that a stream at its default threshold hears where there are none, and which."""
+    stream = minirep.Stream(clf, RATE)
+    events = [e for at in range(0, len(samples), RATE) for e in stream.feed(samples[at : at + RATE])] + stream.close()
+    names, counts = np.unique([e.label for e in events], return_counts=True)
+    return len(events) / (len(samples) / RATE / 60), dict(zip(names.tolist(), counts.tolist(), strict=True))
 
 
 def test_sets(sounds):
     """{name: (waves, labels)}"""
     group, label, held = sounds["group"], sounds["label"], sounds["held"]
     source = np.array([g.split("/")[0] for g in group])
-    spoken = held & np.isin(source, ("espeak", "flite"))
-    return {
-        "recorded digits, held-back takes": waves(sounds, held & (source == "fsdd")),
+    spoken = held & np.isin(source, SYNTHESISERS)
+    clips, of = waves(sounds, held & (source == "fsdd"))
+    talk, _ = waves(sounds, held & (source == "talk"))
+    rng = np.random.default_rng(6)
+    white = rng.standard_normal(60 * RATE).astype(np.float32)
+    babble = sum(np.resize(np.concatenate([talk[i] for i in rng.permutation(len(talk))]), 60 * RATE) for _ in range(6))
+    sets = {"recorded digits, held-back takes": (clips, of)}
+    for name, noise in (("white noise", white), ("babble of six voices", babble)):
+        for decibels in (20, 10, 5, 0):
+            sets[f"the same, {name} at {decibels} dB"] = (list(in_noise(clips, noise, decibels, rng)), of)
+    return sets | {
         "synthetic digits, held-back voices": waves(sounds, spoken & (label < UNKNOWN)),
         "synthetic other words, held-back voices": waves(sounds, spoken & (label == UNKNOWN)),
         "recorded digits taken apart, held back": waves(sounds, held & (source == "apart")),
@@ -67,22 +123,26 @@ def mistakes(labels, found):
     return [f"{LABELS[pairs[0, i]]} as {LABELS[pairs[1, i]]}, {counts[i]}x" for i in order]
 
 
-def report(name, labels, found):
+def report(name, labels, p):
+    """What is printed of one set: labels (N,), probabilities (N, 12)."""
+    found = p.argmax(1)
     right = int((labels == found).sum())
     return {"set": name, "right": right, "of": len(labels), "percent": round(100 * right / len(labels), 2),
+            "sure": round(100 * float(p.max(1).mean()), 2), "calibration_error": round(calibration_error(p, labels), 4),
             "classes": per_class(labels, found), "mistakes": mistakes(labels, found)}  # fmt: skip
 
 
 def demo(clf, folder):
-    """(labels, found) of the WAV files 0.wav to 9.wav, or zero.wav to nine.wav."""
+    """(labels, probabilities) of the WAV files 0.wav to 9.wav, or zero.wav to nine.wav."""
     rows = []
     for path in sorted(folder.glob("*.wav")):
         if path.stem in LABELS[:10] or path.stem in "0123456789":
             label = LABELS.index(path.stem) if path.stem in LABELS else int(path.stem)
-            top = clf.classify(path).top(2)
-            rows.append((label, LABELS.index(top[0][0])))
-            print(f"{path.name}: {top[0][0]} {top[0][1]:.3f}, then {top[1][0]} {top[1][1]:.3f}")
-    return tuple(np.array(rows).T)
+            answer = clf.classify(path)
+            (first, p), (second, q) = answer.top(2)
+            rows.append((label, answer.probabilities["class"]))
+            print(f"{path.name}: {first} {p:.3f}, then {second} {q:.3f}")
+    return tuple(np.array(column) for column in zip(*rows, strict=True))
 
 
 def main():
@@ -101,14 +161,22 @@ def main():
         sets = {f"every recording of {args.speaker}": waves(sounds, mask)}
     else:
         sets = test_sets(sounds)
-    reports = [report(name, labels, predicted(clf, clips)) for name, (clips, labels) in sets.items()]
+    reports = [report(name, labels, probabilities(clf, clips)) for name, (clips, labels) in sets.items()]
     if args.demo:
         reports.append(report("demo clips", *demo(clf, args.demo)))
+    streams = {} if args.speaker else stream_without_digits(sounds)
+    reports += [
+        {"stream": name, "false digits a minute": round(rate, 3), "heard": heard}
+        for name, (rate, heard) in ((name, false_digits(clf, x)) for name, x in streams.items())
+    ]
     if args.json:
         print(json.dumps(reports, indent=1))
         return
     for r in reports:
-        print(f"{r['set']}: {r['right']} of {r['of']}, {r['percent']} %")
+        if "stream" in r:
+            print(f"stream of {r['stream']}: {r['false digits a minute']} false digits a minute {r['heard']}")
+            continue
+        print(f"{r['set']}: {r['right']} of {r['of']}, {r['percent']} % (sure {r['sure']} %)")
         print("   " + "  ".join(f"{c} {a}/{b}" for c, (a, b) in r["classes"].items()))
         print("   " + "; ".join(r["mistakes"]))
 

@@ -1,11 +1,12 @@
-"""From raw recordings and two speech synthesisers to one file of labelled sounds, `sounds.npz`.
+"""From raw recordings and three speech synthesisers to one file of labelled sounds, `sounds.npz`.
 
     python prepare.py --fsdd fsdd.tar --out work/
 
 Digits come from the Free Spoken Digit Dataset (a tar of its `recordings/` folder; CC BY-SA 4.0, Zohar Jackson and
-contributors) and from espeak-ng and flite; `unknown` from other words by the same synthetic voices, from digits taken
-apart, and from synthetic sounds. Silence needs no recordings: training makes its noises as it goes.
-Needs numpy, scipy, and the programs espeak-ng, flite and sox. The same seed gives the same file.
+contributors) and from espeak-ng, flite and pico; `unknown` from other words by the same synthetic voices, alone and in
+rows, from digits taken apart, and from synthetic sounds. Silence needs no recordings: training makes its noises as it
+goes. Needs numpy, scipy, ttspico (which holds pico), and the programs espeak-ng, flite and sox. The same seed gives the
+same file.
 """
 
 import argparse
@@ -14,9 +15,11 @@ import io
 import pathlib
 import subprocess
 import tarfile
+import threading
 import wave
 
 import numpy as np
+import ttspico
 from scipy import signal
 
 RATE = 16000
@@ -35,6 +38,7 @@ MEN = """
 """.split()  # noqa: SIM905
 HELD_VOICES = ("f3", "linda", "Andrea", "steph2", "m7", "klatt3", "Michael", "david", "awb")
 FLITE = ("slt", "slt", "slt", "rms", "kal16", "kal", "awb")  # slt, the one woman, three times
+PICO = ("en-US", "en-GB")  # both women
 ENDINGS = ("", ".", "?", "!", ",")  # punctuation changes the intonation
 
 
@@ -93,6 +97,17 @@ def flite(text, voice, pitch, stretch, out):
     return x
 
 
+PICO_LOCK = threading.Lock()  # it keeps its state in one place
+
+
+def pico(text, voice, pitch, rate):
+    with PICO_LOCK:
+        engine = ttspico.TtsEngine(voice)
+        engine.pitch, engine.rate = pitch, rate
+        data = engine.speak(text)
+    return trimmed(np.frombuffer(data, "<i2").astype(np.float32) / 32768)
+
+
 def recorded_digits(path):
     """Each recording as (samples, label, "fsdd/speaker/take", held)."""
     with tarfile.open(path) as tar:
@@ -107,29 +122,42 @@ def speeches(rng, words, voices, spoken):
     """The synthetic part as a list of jobs: (text, label, group, held, engine settings)."""
     jobs = []
     for _ in range(voices):
-        kind = rng.choice(3, p=(0.45, 0.3, 0.25))
+        kind = rng.choice(4, p=(0.36, 0.24, 0.22, 0.18))
         if kind < 2:
             variant = str(rng.choice(WOMEN if kind == 0 else MEN))
             pitch = int(rng.integers(45, 90) if kind == 0 else rng.integers(15, 70))
             name = f"{rng.choice(ACCENTS)}+{variant}"
             settings, group = ("espeak", name, pitch, int(rng.integers(100, 210))), f"espeak/{name}"
-        else:
+        elif kind == 2:
             variant = FLITE[int(rng.integers(len(FLITE)))]
             pitch = int(rng.integers(160, 260) if variant == "slt" else rng.integers(80, 180))
             settings, group = ("flite", variant, pitch, round(float(rng.uniform(0.75, 1.6)), 2)), f"flite/{variant}"
+        else:
+            variant = str(rng.choice(PICO))
+            settings, group = (
+                ("pico", variant, int(rng.integers(70, 150)), int(rng.integers(65, 130))),
+                f"pico/{variant}",
+            )
         size = round(float(rng.uniform(0.88, 1.15)), 3) if rng.random() < 0.6 else 1.0
         held = variant in HELD_VOICES
         for label, text in enumerate(LABELS[:10]):
             jobs.append((text + str(rng.choice(ENDINGS)), label, group, held, settings, size))
         for text in rng.choice(words, spoken, replace=False):
             jobs.append((str(text) + str(rng.choice(ENDINGS)), UNKNOWN, group, held, settings, size))
+        talk = " ".join(rng.choice(words, 8, replace=False))
+        jobs.append((talk, UNKNOWN, "talk/" + group.split("/")[1], held, settings, size))
     return jobs
+
+
+ENGINES = {"espeak": espeak, "flite": flite, "pico": pico}
 
 
 def speak(job, scratch):
     """Run one job -> (samples, label, group, held)."""
     number, (text, label, group, held, (engine, *settings), size) = job
-    x = espeak(text, *settings) if engine == "espeak" else flite(text, *settings, scratch / f"{number}.wav")
+    if engine == "flite":
+        settings = (*settings, scratch / f"{number}.wav")
+    x = ENGINES[engine](text, *settings)
     return (another_voice(x, size, 1.0) if size != 1 and len(x) > 800 else x), label, group, held
 
 
@@ -211,7 +239,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fsdd", type=pathlib.Path, help="tar of the Free Spoken Digit Dataset's recordings/*.wav")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("work"))
-    parser.add_argument("--voices", type=int, default=420, help="synthetic voices")
+    parser.add_argument("--voices", type=int, default=560, help="synthetic voices")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     if not args.fsdd or not args.fsdd.is_file():
@@ -225,13 +253,13 @@ def main():
     print(f"{len(digits)} recorded digits", flush=True)
     with concurrent.futures.ThreadPoolExecutor() as pool:  # the work is done by other programs
         training = [d for d in digits if not d[3]]
-        plans = [(d, rng.uniform(0.85, 1.38), rng.uniform(0.85, 1.2)) for d in training for _ in range(3)]
+        plans = [(d, rng.uniform(0.85, 1.38), rng.uniform(0.85, 1.2)) for d in training for _ in range(4)]
         shifted = list(pool.map(lambda p: shift(*p), plans))
         print(f"{len(shifted)} of them in another voice", flush=True)
-        jobs = speeches(rng, words, args.voices, spoken=9)
+        jobs = speeches(rng, words, args.voices, spoken=10)
         spoken = list(pool.map(lambda job: speak(job, args.out), enumerate(jobs)))
         print(f"{len(spoken)} synthetic words", flush=True)
-    apart = list(taken_apart(rng, digits + shifted[::3], 2000))
+    apart = list(taken_apart(rng, digits + shifted[::4], 2400))
     items = [d for d in digits + shifted + spoken + apart + list(sounds(rng, 1600)) if len(d[0]) >= 400]
     write(args.out / "sounds.npz", items)
     print(f"{len(items)} sounds, {sum(len(i[0]) for i in items) / RATE / 60:.0f} minutes -> {args.out / 'sounds.npz'}")
