@@ -212,7 +212,7 @@ def test_it_goes_on_where_it_was_interrupted(model, digits, tmp_path, monkeypatc
     err = capsys.readouterr().err
     assert err == f"minirep: interrupted after 4 of 10 clips: {part} has them; the same command goes on from there\n"
     assert len(table(part)) == 2 + 4
-    with open(part, "a") as file:  # as a power cut would leave it
+    with open(part, "a") as file:  # as a process that is killed may leave it
         file.write(f"{DEMO}/five.wav,class,five,five,0.25,0.")
     assert main([*command, part]) == 0
     captured = capsys.readouterr()
