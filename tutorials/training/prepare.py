@@ -19,7 +19,6 @@ import threading
 import wave
 
 import numpy as np
-import ttspico
 from scipy import signal
 
 RATE = 16000
@@ -101,6 +100,8 @@ PICO_LOCK = threading.Lock()  # it keeps its state in one place
 
 
 def pico(text, voice, pitch, rate):
+    import ttspico  # here, for training imports this module too and makes do without
+
     with PICO_LOCK:
         engine = ttspico.TtsEngine(voice)
         engine.pitch, engine.rate = pitch, rate

@@ -46,9 +46,10 @@ def arguments():
     parser.add_argument("--sounds", type=pathlib.Path, help="default: sounds.npz in --out")
     parser.add_argument("--leave-out", help="a speaker to keep out of training altogether, for an honest test")
     parser.add_argument("--width", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--depths", type=int, nargs=4, default=(1, 1, 2, 1), metavar="N", help="blocks a stage")
+    parser.add_argument("--steps", type=int, default=2600)
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--rate", type=float, default=6e-3, help="peak learning rate")
+    parser.add_argument("--rate", type=float, default=8e-3, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--check-every", type=int, default=250)
@@ -125,6 +126,11 @@ def calibrate(twin, sounds, seed, count=2000):
     return best
 
 
+def add_row(path, row):
+    with open(path, "a", newline="") as file:
+        csv.writer(file).writerow(row)
+
+
 def wait_while_paused():
     """Other work may ask for the machine: MINIREP_PAUSE_FILE names a file that means "sleep while I exist"."""
     flag = os.environ.get("MINIREP_PAUSE_FILE")
@@ -168,7 +174,7 @@ def train(args, sounds):
     dtype = torch.bfloat16 if args.bfloat16 else torch.float32
     speaker = np.array([g.split("/")[1] for g in sounds["group"]])
     clips = Clips(sounds, ~sounds["held"] & (speaker != (args.leave_out or "")), args.seed)
-    twin = Twin(width=args.width, heads=RECIPE.heads, frames=RECIPE.frames, dropout=0.3)
+    twin = Twin(width=args.width, depths=args.depths, heads=RECIPE.heads, frames=RECIPE.frames, dropout=0.3)
     optimizer = optimiser(twin, args.rate)
     path, first, seconds = args.out / "latest.pyth", 0, 0.0
     if path.exists():
@@ -178,10 +184,9 @@ def train(args, sounds):
         first = saved["epoch"]
         print(f"going on from step {first}")
     measured = checks(sounds, args.leave_out, clips)
-    log = open(args.out / "log.csv", "a", newline="")  # noqa: SIM115
-    writer = csv.writer(log)
+    log = args.out / "log.csv"
     if first == 0:
-        writer.writerow(COLUMNS)
+        add_row(log, COLUMNS)
     started, losses, right = time.time(), [], []
     for step, (x, labels) in enumerate(batches(clips, args.seed, first, args.steps, args.batch), first):
         wait_while_paused()
@@ -206,8 +211,7 @@ def train(args, sounds):
             seconds = time.time() - started
             row = [step + 1, round(seconds), rate_at(step, args.steps, args.rate), np.mean(losses)]
             row += [np.mean(right)] + [found.get(name, "") for name in CHECKS]
-            writer.writerow([f"{v:.4g}" if isinstance(v, float) else v for v in row])
-            log.flush()
+            add_row(log, [f"{v:.4g}" if isinstance(v, float) else v for v in row])
             print("  " + "  ".join(f"{n} {100 * v:.1f} %" for n, v in found.items()), flush=True)
             losses, right = [], []
             save_checkpoint(
