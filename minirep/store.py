@@ -160,7 +160,7 @@ def _read(archive: zipfile.ZipFile, path, size: int):
         raise MinirepError(
             f"{path}: a header of {members['header.npy'].file_size} bytes; expected at most {MAX_HEADER}"
         )
-    header = json.loads(bytes(_read_array(archive, members, "header", None, path)))
+    header = json.loads(bytes(_read_array(archive, members, "header", None, path)).decode())
     if header.get("format") != FORMAT or header.get("version") != VERSION:
         raise MinirepError(
             f"{path}: found format {header.get('format')!r} version {header.get('version')!r}, "

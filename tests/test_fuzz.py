@@ -1,11 +1,13 @@
 """The fuzzers' targets (tests/fuzz/fuzz.py) for a few seconds, and every fault that the fuzzers have found."""
 
+import io
 import struct
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from minirep import RECIPES, Architecture, Classifier, MinirepError, network, store
@@ -19,7 +21,7 @@ RUNS = {"wav": 1000, "checkpoint": 400, "model": 400, "yaml": 2000, "manifest": 
 def test_bent_inputs(target):
     """In a process of its own: what watches over it cannot be taken off again."""
     command = [sys.executable, str(SCRIPT), target, "--runs", str(RUNS[target])]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0 and f"{RUNS[target]} inputs, 0 findings" in done.stdout, done.stdout + done.stderr
 
 
@@ -61,6 +63,17 @@ def test_an_array_header_that_python_cannot_tokenize(model, text):
     header = text.encode() + b"\n"
     with_entry(model, "header.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
     assert "array header: its header is not understood" in refused(model)
+
+
+@pytest.mark.parametrize("coding", ["utf-16", "utf-32-be"])
+def test_a_model_says_what_it_is_in_utf_8(model, coding):
+    """json.loads takes the others as well, and looks for a module that decodes them."""
+    with zipfile.ZipFile(model) as archive:
+        header = np.lib.format.read_array(io.BytesIO(archive.read("header.npy")))
+    other = io.BytesIO()
+    np.save(other, np.frombuffer(bytes(header).decode().encode(coding), np.uint8))
+    with_entry(model, "header.npy", other.getvalue())
+    assert "not a minirep model" in refused(model)
 
 
 @pytest.mark.parametrize("name", ["two\nlines", "\x1b[2J", "x" * 5000])

@@ -140,7 +140,6 @@ def bent_sound(data: bytes, rng) -> bytes:
 
 def hear(data: bytes, path: Path) -> None:
     """As a file up to its log-mels, and as a stream up to its samples."""
-    sys.modules["soundfile"] = None  # what libsndfile makes of other formats is not ours to judge
     with contextlib.suppress(MinirepError):
         frontend.log_mel_views(audio.open_recording(io.BytesIO(data)), None, TINY)
     pcm = Pcm(io.BytesIO(data), "auto", None, None, TINY.rate)
@@ -415,6 +414,8 @@ class Judge:
         self._folder = tempfile.TemporaryDirectory()
         self._path = Path(self._folder.name) / f"input{self.target.suffix}"
         self._watching, self._seen = False, []
+        # Not ours to judge: what libsndfile makes of other formats, and Numba's compiler.
+        sys.modules.update({"soundfile": None, "minirep.fast": None})
         sys.addaudithook(self._hook)
         for seed in self.target.seeds():  # now all is imported that has to be
             self.check(seed, warming=True)
@@ -427,7 +428,7 @@ class Judge:
             written = set("wax+") & set(mode) if isinstance(mode, str) else flags & (os.O_WRONLY | os.O_RDWR)
             if written:
                 self._seen.append(f"{args[0]} was written")
-        elif event == "import" and args[0] not in ("soundfile", "unicodedata"):  # Python's own, for "\\N{DASH}"
+        elif event == "import" and args[0] not in ("soundfile", "minirep.fast", "unicodedata"):  # Python's "\\N{DASH}"
             self._seen.append(f"the module {args[0]} was looked for")
         elif event.startswith(self.RUNS):
             self._seen.append(f"{event} {args!r:.100}")
@@ -517,7 +518,8 @@ def fuzz(name: str, minutes: float, work: Path) -> None:
         return changed[:largest]
 
     resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))  # beyond it is MemoryError, which would be a finding
-    options = [f"-max_len={LARGEST}", "-len_control=0", "-timeout=600", "-rss_limit_mb=2048", str(corpus)]
+    options = [f"-max_len={LARGEST}", "-len_control=0", "-timeout=600", "-report_slow_units=600", "-rss_limit_mb=2048"]
+    options += [f"-artifact_prefix={findings}/", str(corpus)]
     atheris.Setup([sys.argv[0], *options], one, custom_mutator=bend)
     atheris.Fuzz()
 
