@@ -34,6 +34,10 @@ class Prediction:
         order = np.argsort(-p, kind="stable")[: max(0, n)]
         return [(self.labels[head][i], float(p[i])) for i in order]
 
+    def __repr__(self) -> str:
+        heads = (", ".join(f"{label} {p:.3f}" for label, p in self.top(3, head)) for head in self.probabilities)
+        return f"<Prediction {'; '.join(f'{h}: {best}' for h, best in zip(self.probabilities, heads))}>"
+
 
 class Classifier:
     """A network with the recipe that makes its input and the labels that name its output.

@@ -48,6 +48,12 @@ def test_a_file_a_path_and_a_stream_agree(tmp_path):
         np.testing.assert_array_equal(answer.probabilities["class"], answers[0].probabilities["class"])
 
 
+def test_a_prediction_shows_its_best_answers():
+    probabilities = {"verb": np.array([0.2, 0.7, 0.1]), "noun": np.array([1.0])}
+    p = minirep.classify.Prediction(probabilities, {"verb": ("a", "b", "c"), "noun": ("d",)})
+    assert repr(p) == "<Prediction verb: b 0.700, a 0.200, c 0.100; noun: d 1.000>"
+
+
 def test_top_is_sorted_and_named():
     top = CLF.classify(noise(5000), rate=24000).top(3)
     assert len(top) == 3 and [p for _, p in top] == sorted((p for _, p in top), reverse=True)

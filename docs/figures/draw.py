@@ -4,6 +4,7 @@ Needs the extra `plot`. Pictures of sounds and kernels are computed by minirep; 
 """
 # ruff: noqa: RUF001 (a multiplication sign is meant)
 
+import json
 from pathlib import Path
 
 import matplotlib
@@ -363,6 +364,91 @@ def block_inception(style):
 @figure
 def block_inception_fused(style):
     return inception(style, True)
+
+
+# --- the open questions -----------------------------------------------------------------------------------------------
+
+ANSWERS = HERE.parents[1] / "tutorials/training/answers"  # what tutorials/training/questions.py measured
+
+
+def answers(name):
+    return [json.loads(line) for line in (ANSWERS / f"{name}.jsonl").read_text().splitlines()]
+
+
+def bare(ax):
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+
+
+@figure
+def open_accuracy(style):
+    """One dot a seed, a bar at their mean."""
+    rows = answers("accuracy")
+    variants = list(dict.fromkeys(r["variant"] for r in rows))
+    panels = {"known": "known speakers", "new": "a new speaker", "synthetic": "synthetic voices"}
+    fig, axes = plt.subplots(1, 3, figsize=(8.6, 4.2), sharey=True, layout="constrained")
+    for ax, (what, title) in zip(axes, panels.items()):
+        for y, variant in enumerate(variants):
+            found = [100 * r[what] for r in rows if r["variant"] == variant]
+            ax.plot(found, [y] * len(found), "o", ms=4.5, mew=0, alpha=0.75, color=style["a"])
+            ax.plot([np.mean(found)] * 2, [y - 0.33, y + 0.33], color=style["b"], lw=2)
+        ax.set(title=title, xlabel="% right")
+        ax.grid(axis="x", color=style["faint"], lw=0.5)
+        bare(ax)
+    axes[0].set_yticks(range(len(variants)), variants)
+    axes[0].invert_yaxis()
+    return fig
+
+
+@figure
+def open_time(style):
+    """Counted against measured: where all dots of a colour lay on a line from 0, the count would tell the time."""
+    fig, axes = plt.subplots(1, 2, figsize=(8.6, 3.6), layout="constrained")
+    for ax, (backend, title) in zip(axes, {"numba": "compiled kernels", "numpy": "NumPy alone"}.items()):
+        for fused, colour, label in ((False, "b", "branches"), (True, "a", "merged")):
+            rows = [r for r in answers("time") if r["backend"] == backend and r["fused"] == fused]
+            x, y = ([r[key] for r in rows] for key in ("multiply_adds", "milliseconds"))
+            ax.plot(np.array(x) / 1e6, y, "o", ms=5, mew=0, alpha=0.8, color=style[colour], label=label)
+        ax.set(title=title, xlabel="million multiply-adds", ylabel="ms", xlim=(0, None), ylim=(0, None))
+        ax.grid(color=style["faint"], lw=0.5)
+        bare(ax)
+    axes[0].legend(frameon=False)
+    return fig
+
+
+@figure
+def open_lengths(style):
+    rows = answers("lengths")
+    fig, axes = plt.subplots(1, 2, figsize=(8.6, 3.3), layout="constrained")
+    for way, colour in zip(dict.fromkeys(r["way"] for r in rows), "abc"):
+        mine = [r for r in rows if r["way"] == way]
+        seconds = [r["seconds"] for r in mine]
+        axes[0].plot(seconds, [100 * r["right"] for r in mine], "o-", ms=4, color=style[colour], label=way)
+        among = [100 * r["right_among_digits"] for r in mine]
+        axes[0].plot(seconds, among, "o--", ms=4, mfc="none", lw=1, color=style[colour])
+        axes[1].plot(seconds, [r["milliseconds"] for r in mine], "o-", ms=4, color=style[colour])
+    axes[0].set(xlabel="seconds of recording", ylabel="% right (dashed: among the digits)", ylim=(0, 102))
+    axes[1].set(xlabel="seconds of recording", ylabel="ms", xlim=(0, None), ylim=(0, None))
+    axes[0].legend(frameon=False)
+    for ax in axes:
+        ax.grid(color=style["faint"], lw=0.5)
+        bare(ax)
+    return fig
+
+
+@figure
+def open_convolutions(style):
+    rows = answers("convolutions")
+    fig, ax = panel(style, 6.4, 3.8)
+    for kind, colour, label in (("depthwise", "a", "depthwise"), ("full", "b", "full"), ("1 x 1", "c", "1 × 1")):
+        for channels, marker in ((64, "o"), (256, "s")):
+            mine = [r for r in rows if r["layer"].startswith(kind) and r["channels"] == channels]
+            x, y = ([r[key] for r in mine] for key in ("multiply_adds", "microseconds"))
+            ax.plot(x, y, marker, ms=6, mew=0, color=style[colour], label=f"{label}, {channels} channels")
+    ax.set(xscale="log", yscale="log", xlabel="multiply-adds", ylabel="µs")
+    ax.grid(color=style["faint"], lw=0.5)
+    ax.legend(frameon=False, fontsize=8)
+    return fig
 
 
 def main():

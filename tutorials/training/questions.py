@@ -32,7 +32,7 @@ from minirep.count import costs, total
 
 LEFT_OUT = "theo"  # the speaker whose recordings no network hears in training
 SMALL = {"width": 8, "depths": (1, 1, 2, 1)}
-CLIPS, STEPS, BATCH, PEAK = 16384, 256, 64, 4e-3
+CLIPS, STEPS, BATCH, PEAK, STRENGTH = 16384, 256, 64, 1e-2, 0.3
 VARIANTS = {
     "as published": {},
     "kernel 21": {"scales": (21,)},
@@ -81,7 +81,7 @@ def training_clips(sounds, out):
         speaker = np.array([g.split("/")[1] for g in sounds["group"]])
         clips = Clips(sounds, ~sounds["held"] & (speaker != LEFT_OUT))
         rng = np.random.default_rng(0)
-        parts = [clips.batch(rng, BATCH) for _ in range(CLIPS // BATCH)]
+        parts = [clips.batch(rng, BATCH, STRENGTH) for _ in range(CLIPS // BATCH)]
         x, labels = (torch.cat(column) for column in zip(*parts, strict=True))
         np.savez(path, x=x.half().numpy(), labels=labels.numpy())
     with np.load(path) as archive:
