@@ -75,11 +75,11 @@ def require(page: Path) -> None:
 
 
 def scene(folder: Path) -> None:
-    """clip.wav (a spoken seven), recordings/ with four more, checkpoint.pyth (narrow, untrained) and labels.txt."""
+    """clip.wav (a spoken nine), recordings/ with four more, checkpoint.pyth (narrow, untrained) and labels.txt."""
     import pyth
 
     demo = Path(minirep.__file__).parent / "data/demo"
-    for name, target in {"seven": "clip", "zero": "recordings/a/zero", "one": "recordings/a/one",
+    for name, target in {"nine": "clip", "zero": "recordings/a/zero", "one": "recordings/a/one",
                          "two": "recordings/two", "three": "recordings/three"}.items():  # fmt: skip
         path = folder / f"{target}.wav"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -321,9 +321,10 @@ def renewed(text: str, language: str, namespace: dict) -> str:
     if language == "console":
         parts = re.split(r"^(?=\$ )", text, flags=re.M)
         return parts[0] + "".join(
-            part if "..." in expected else part.removesuffix(expected) + run_command(command)
+            part if "..." in expected and same(found, expected) else part.removesuffix(expected) + found
             for part in parts[1:]
             for command, expected in [next(commands(part))]
+            for found in [run_command(command)]
         )
     out = ""
     for piece in doctest.DocTestParser().parse(text):

@@ -40,7 +40,7 @@ def panel(style, width=4.4, height=2.7):
     return fig, ax
 
 
-def clip(name="seven"):
+def clip(name="nine"):
     recording = audio.open_recording(DEMO / f"{name}.wav")
     return audio.resample(recording, 16000).read(0, 1 << 20)
 
@@ -141,7 +141,7 @@ def log_mel(style):
 def first_samples(style):
     fig, ax = panel(style, 3, 2.2)
     draw_waveform(ax, style)
-    ax.set_title("a spoken seven")
+    ax.set_title("a spoken nine")
     return fig
 
 
@@ -154,7 +154,7 @@ def then_picture(style):
 def last_answer(style):
     if not store.default_model().exists():
         return None
-    top = minirep.load().classify(DEMO / "seven.wav").top(5)[::-1]
+    top = minirep.load().classify(DEMO / "nine.wav").top(5)[::-1]
     fig, ax = panel(style, 3, 2.2)
     ax.barh([label for label, _ in top], [p for _, p in top], color=style["a"], height=0.6)
     ax.set(xlabel="probability", title="what the network says", xlim=(0, 1))

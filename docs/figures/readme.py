@@ -17,7 +17,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 
-def main(path: str, word: str = "seven") -> None:
+def main(path: str, word: str = "nine") -> None:
     clip = files("minirep") / f"data/demo/{word}.wav"
     clf = minirep.load()
     recording = open_recording(clip)
