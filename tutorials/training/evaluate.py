@@ -17,7 +17,7 @@ from augment import Clips
 from prepare import LABELS, RATE, SILENCE, UNKNOWN
 
 import minirep
-from minirep.measures import calibration_error
+from minirep.measures import calibration_error, confusion
 
 SYNTHESISERS = ("espeak", "flite", "pico")
 
@@ -132,6 +132,16 @@ def report(name, labels, p):
             "classes": per_class(labels, found), "mistakes": mistakes(labels, found)}  # fmt: skip
 
 
+def draw(answers, folder):
+    """model-confusion.svg and model-reliability.svg, of all sets to which nothing was added."""
+    from minirep.figures import draw_calibration, draw_confusion
+
+    plain = [answers[name] for name in answers if " dB" not in name]
+    labels, p = (np.concatenate(column) for column in zip(*plain, strict=True))
+    draw_confusion(confusion(p, labels), LABELS, folder / "model-confusion.svg")
+    draw_calibration(p, labels, folder / "model-reliability.svg")
+
+
 def demo(clf, folder):
     """(labels, probabilities) of the WAV files 0.wav to 9.wav, or zero.wav to nine.wav."""
     rows = []
@@ -151,6 +161,7 @@ def main():
     parser.add_argument("--sounds", type=pathlib.Path, default=pathlib.Path("work/sounds.npz"))
     parser.add_argument("--demo", type=pathlib.Path, help="a folder of digits as WAV files")
     parser.add_argument("--speaker", help="measure only this recorded speaker, all takes")
+    parser.add_argument("--figures", type=pathlib.Path, help="a folder to draw confusions and calibration into")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     clf = minirep.load(args.model)
@@ -161,7 +172,10 @@ def main():
         sets = {f"every recording of {args.speaker}": waves(sounds, mask)}
     else:
         sets = test_sets(sounds)
-    reports = [report(name, labels, probabilities(clf, clips)) for name, (clips, labels) in sets.items()]
+    answers = {name: (labels, probabilities(clf, clips)) for name, (clips, labels) in sets.items()}
+    reports = [report(name, labels, p) for name, (labels, p) in answers.items()]
+    if args.figures:
+        draw(answers, args.figures)
     if args.demo:
         reports.append(report("demo clips", *demo(clf, args.demo)))
     streams = {} if args.speaker else stream_without_digits(sounds)
