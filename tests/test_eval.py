@@ -305,8 +305,9 @@ def test_ctrl_c_ends_all_processes(model, tmp_path):
     predictions = tmp_path / "p.csv"
     command = [sys.executable, "-m", "minirep", "eval", path, "--model", model, "--jobs", "2", "--views", "4"]
     process = subprocess.Popen(
-        [*command, "--predictions", str(predictions)], stderr=subprocess.PIPE, start_new_session=True
-    )
+        [*command, "--predictions", str(predictions)], stderr=subprocess.PIPE, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # what a shell starts with & is deaf to it
+    )  # fmt: skip
     while process.poll() is None and not (predictions.exists() and predictions.read_bytes().count(b"\n") > 4):
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
