@@ -1,7 +1,6 @@
 """The digits training of the tutorials, on made-up sounds: it runs, goes on where it stopped, calibrates."""
 
 import argparse
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,16 +9,6 @@ import minirep
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("scipy")
-
-
-@pytest.fixture
-def training(monkeypatch):
-    """The tutorials' modules can be imported."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "tutorials" / "training")
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -2,26 +2,16 @@
 
 import copy
 import itertools
-from pathlib import Path
 
 import pytest
 
 torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.usefixtures("training")
 
 KINDS = ("AudioRepInceptionNeXt", "AudioInceptionNeXt")
 ORDERS = ("time-frequency", "frequency-time")
 SCALES = ((21,), (11,), (3,), (21, 11), (21, 3), (11, 3), (21, 11, 3))
 SMALL = {"width": 2, "depths": (1, 1, 2, 1), "heads": {"verb": 3, "noun": 4}, "frames": 64, "dropout": 0.0}
-
-
-@pytest.fixture(autouse=True)
-def training(monkeypatch):
-    """The tutorials' modules can be imported; the networks here are too small for several threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "tutorials" / "training")
-    yield
-    torch.set_num_threads(threads)
 
 
 def made(dtype=torch.float64, **options):
