@@ -510,7 +510,8 @@ def assert_same_function(model, path, heads=("class",)):
         for ours in (forward(net, x), forward(fuse(net), x)):
             assert set(ours) == set(heads)
             for head in heads:
-                np.testing.assert_allclose(ours[head], expected[head].numpy(), rtol=0, atol=1e-5)
+                # logits are up to some hundred here, where neighbouring float32 numbers are 1e-5 apart
+                np.testing.assert_allclose(ours[head], expected[head].numpy(), rtol=0, atol=5e-5)
 
 
 @pytest.mark.parametrize("kind", [REP, INCEPTION])
