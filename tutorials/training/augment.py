@@ -1,8 +1,10 @@
 """Training clips made on the fly: a sound, its surroundings, and what minirep's front end makes of them."""
 
+import itertools
+
 import numpy as np
 import torch
-from prepare import LABELS, RATE, SILENCE, UNKNOWN
+from prepare import LABELS, RATE, SILENCE, SYNTHESISERS, UNKNOWN
 
 import minirep
 
@@ -10,6 +12,11 @@ import minirep
 RECIPE = minirep.Recipe("digits", RATE, 1.279, 20, 10, frames=128, views=1, heads={"class": len(LABELS)})
 VIEW = RECIPE.clip - 1  # samples that are looked at
 ROOM = 1 << 15  # length of the transform that filters a clip: clip plus echo
+
+
+def origins(sounds):
+    """Where each sound is from, its group's first two parts: sources ("fsdd", "espeak" ...), and speakers or voices."""
+    return tuple(np.array([group.split("/")[i] for group in sounds["group"]]) for i in (0, 1))
 
 
 def log_mels(waves):
@@ -45,8 +52,8 @@ class Clips:
     def __init__(self, sounds, keep, seed=0):
         """sounds: the arrays of `sounds.npz`; keep: which of them may be used, a mask."""
         self.samples, self.start, self.label = sounds["samples"], sounds["start"], sounds["label"]
-        source = np.array([g.split("/")[0] for g in sounds["group"]])
-        speech = np.isin(source, ("espeak", "flite", "pico"))
+        source, _ = origins(sounds)
+        speech = np.isin(source, SYNTHESISERS)
         kinds = {k: keep & (source == k) for k in ("fsdd", "shifted", "talk", "apart", "sound")}
         kinds |= {"synthetic": keep & speech & (self.label < 10), "words": keep & speech & (self.label == UNKNOWN)}
         self.pools = {k: np.flatnonzero(m) for k, m in kinds.items()}
@@ -124,6 +131,11 @@ class Clips:
         if rng.random() < 0.8:
             x = np.round(x * 32767) / 32768
         return x.astype(np.float32), label
+
+    def quiet(self, rng, count):
+        """So many clips of silence: (samples)."""
+        made = (self.clip(rng) for _ in itertools.count())
+        return list(itertools.islice((x for x, label in made if label == SILENCE), count))
 
     def filtered(self, x, response):
         return np.fft.irfft(np.fft.rfft(x, ROOM) * response, ROOM)[: len(x)].astype(np.float32)

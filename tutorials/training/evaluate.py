@@ -13,13 +13,11 @@ import json
 import pathlib
 
 import numpy as np
-from augment import Clips
-from prepare import LABELS, RATE, SILENCE, UNKNOWN
+from augment import Clips, origins
+from prepare import LABELS, RATE, SILENCE, SYNTHESISERS, UNKNOWN
 
 import minirep
 from minirep.measures import calibration_error, confusion
-
-SYNTHESISERS = ("espeak", "flite", "pico")
 
 
 def probabilities(clf, waves):
@@ -36,12 +34,8 @@ def waves(sounds, mask):
 
 def noises(sounds, count=200):
     """Made-up quiet: noises and hum of all colours and levels, and digital silence."""
-    clips, rng, found = Clips(sounds, ~sounds["held"], seed=12345), np.random.default_rng(12345), []
-    while len(found) < count:
-        samples, label = clips.clip(rng)
-        if label == SILENCE:
-            found.append(samples)
-    return found, np.full(count, SILENCE)
+    clips = Clips(sounds, ~sounds["held"], seed=12345)
+    return clips.quiet(np.random.default_rng(12345), count), np.full(count, SILENCE)
 
 
 def power(x):
@@ -59,8 +53,8 @@ def in_noise(clips, noise, decibels, rng):
 
 def stream_without_digits(sounds):
     """{"other sounds", "other speech"}: samples of about a quarter of an hour each, of what was held back."""
-    group, label, held = sounds["group"], sounds["label"], sounds["held"]
-    source, rng = np.array([g.split("/")[0] for g in group]), np.random.default_rng(5)
+    (source, _), label, held = origins(sounds), sounds["label"], sounds["held"]
+    rng = np.random.default_rng(5)
     quiet, _ = noises(sounds)
     other, _ = waves(sounds, held & (source == "sound"))
     words, _ = waves(sounds, held & np.isin(source, SYNTHESISERS) & (label == UNKNOWN))
@@ -90,8 +84,7 @@ def false_digits(clf, samples):
 
 def test_sets(sounds):
     """{name: (waves, labels)}"""
-    group, label, held = sounds["group"], sounds["label"], sounds["held"]
-    source = np.array([g.split("/")[0] for g in group])
+    (source, _), label, held = origins(sounds), sounds["label"], sounds["held"]
     spoken = held & np.isin(source, SYNTHESISERS)
     clips, of = waves(sounds, held & (source == "fsdd"))
     talk, _ = waves(sounds, held & (source == "talk"))

@@ -151,6 +151,7 @@ def speeches(rng, words, voices, spoken):
 
 
 ENGINES = {"espeak": espeak, "flite": flite, "pico": pico}
+SYNTHESISERS = tuple(ENGINES)  # as the groups of sounds begin
 
 
 def speak(job, scratch):

@@ -19,13 +19,11 @@ import pathlib
 import statistics
 import time
 
-import fast
 import numpy as np
 import torch
-from augment import RECIPE, Clips, as_recorded, masked
-from prepare import RATE, UNKNOWN
-from torch.nn import functional
-from train import optimiser, predictions, rate_at
+from augment import RECIPE, Clips, as_recorded, masked, origins
+from prepare import RATE, SYNTHESISERS, UNKNOWN
+from train import learn, optimiser, predictions, rate_at
 from twin import FREQUENCY_FIRST, INCEPTION, Twin, save_checkpoint
 
 import minirep
@@ -82,7 +80,7 @@ def training_clips(sounds, out):
     """
     path = out / "clips.npz"
     if not path.exists():
-        speaker = np.array([g.split("/")[1] for g in sounds["group"]])
+        _, speaker = origins(sounds)
         clips = Clips(sounds, ~sounds["held"] & (speaker != LEFT_OUT) & (sounds["label"] < UNKNOWN))
         rng = np.random.default_rng(0)
         parts = [clips.batch(rng, BATCH, STRENGTH) for _ in range(CLIPS // BATCH)]
@@ -94,12 +92,11 @@ def training_clips(sounds, out):
 
 def test_clips(sounds):
     """{what: (log-mels, labels)}, nothing added: none of it is heard in training."""
-    group, label, held = sounds["group"], sounds["label"], sounds["held"]
-    source, speaker = (np.array([g.split("/")[i] for g in group]) for i in (0, 1))
+    (source, speaker), label, held = origins(sounds), sounds["label"], sounds["held"]
     masks = {
         "known": held & (source == "fsdd") & (speaker != LEFT_OUT),
         "new": (source == "fsdd") & (speaker == LEFT_OUT),
-        "synthetic": held & np.isin(source, ("espeak", "flite", "pico")) & (label < UNKNOWN),
+        "synthetic": held & np.isin(source, SYNTHESISERS) & (label < UNKNOWN),
     }
     return {what: as_recorded(sounds, np.flatnonzero(mask)) for what, mask in masks.items()}
 
@@ -112,16 +109,8 @@ def trained(variant, seed, x, labels):
     optimizer = optimiser(twin, PEAK)
     order = np.concatenate([rng.permutation(CLIPS) for _ in range(-(-STEPS * BATCH // CLIPS))])
     for step in range(STEPS):
-        twin.train()
-        for group in optimizer.param_groups:
-            group["lr"] = rate_at(step, STEPS, PEAK)
         rows = order[step * BATCH : (step + 1) * BATCH]
-        logits = fast.forward(twin, masked(rng, x[rows].float()))["class"]
-        loss = functional.cross_entropy(logits, labels[rows], label_smoothing=0.05)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(twin.parameters(), 5.0)
-        optimizer.step()
+        learn(twin, optimizer, rate_at(step, STEPS, PEAK), masked(rng, x[rows].float()), labels[rows])
     return twin
 
 

@@ -8,7 +8,6 @@ packs the result with minirep's own converter. `work/log.csv` holds the curves.
 
 import argparse
 import csv
-import itertools
 import math
 import os
 import pathlib
@@ -21,8 +20,8 @@ import time
 import fast
 import numpy as np
 import torch
-from augment import RECIPE, Clips, as_recorded, log_mels, masked
-from prepare import LABELS, SILENCE
+from augment import RECIPE, Clips, as_recorded, log_mels, masked, origins
+from prepare import LABELS, SILENCE, SYNTHESISERS
 from torch.nn import functional
 from twin import Twin, save_checkpoint
 
@@ -89,14 +88,6 @@ def batches(clips, seed, first, steps, size):
         yield ahead.get()
 
 
-def quiet_clips(clips, count=100):
-    """Noises for checking that silence is heard as silence."""
-    rng = np.random.default_rng(99)
-    made = (clips.clip(rng) for _ in itertools.count())
-    quiet = list(itertools.islice((x for x, label in made if label == SILENCE), count))
-    return log_mels(quiet), torch.full((count,), SILENCE)
-
-
 def predictions(twin, x):
     """Class probabilities (N, 12) of log-mels."""
     twin.eval()
@@ -148,10 +139,9 @@ def optimiser(twin, rate):
 
 def checks(sounds, leave_out, clips):
     """{column of the log: (samples, lengths, labels)}: what is measured on the way, none of it trained on."""
-    group, label, held = sounds["group"], sounds["label"], sounds["held"]
-    source, speaker = (np.array([g.split("/")[i] for g in group]) for i in (0, 1))
+    (source, speaker), label, held = origins(sounds), sounds["label"], sounds["held"]
     rng = np.random.default_rng(7)
-    synthetic = held & np.isin(source, ("espeak", "flite", "pico"))
+    synthetic = held & np.isin(source, SYNTHESISERS)
 
     def some(mask, count):
         found = np.flatnonzero(mask)
@@ -161,22 +151,36 @@ def checks(sounds, leave_out, clips):
         "recorded": some(held & (source == "fsdd") & (speaker != leave_out), 300),
         "synthetic": some(synthetic & (label < 10), 300),
         "unknown": some(held & (label == 10), 200),
-        "silence": quiet_clips(clips),
+        "silence": (log_mels(clips.quiet(np.random.default_rng(99), 100)), torch.full((100,), SILENCE)),
     }
     if leave_out:
         sets["out"] = some((source == "fsdd") & (speaker == leave_out), 1000)
     return sets
 
 
+def learn(twin, optimizer, rate, x, labels, dtype=torch.float32):
+    """One step on a batch; gives the loss and the logits (N, classes)."""
+    twin.train()
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    logits = fast.forward(twin, x, dtype)["class"]
+    loss = functional.cross_entropy(logits, labels, label_smoothing=0.05)
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(twin.parameters(), 5.0)
+    optimizer.step()
+    return loss, logits
+
+
 def train(args, sounds):
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
     dtype = torch.bfloat16 if args.bfloat16 else torch.float32
-    speaker = np.array([g.split("/")[1] for g in sounds["group"]])
+    _, speaker = origins(sounds)
     clips = Clips(sounds, ~sounds["held"] & (speaker != (args.leave_out or "")), args.seed)
     twin = Twin(width=args.width, depths=args.depths, heads=RECIPE.heads, frames=RECIPE.frames, dropout=0.3)
     optimizer = optimiser(twin, args.rate)
-    path, first, seconds = args.out / "latest.pyth", 0, 0.0
+    path, first = args.out / "latest.pyth", 0
     if path.exists():
         saved = torch.load(path, weights_only=True)
         twin.load_state_dict(saved["model_state"])
@@ -190,15 +194,7 @@ def train(args, sounds):
     started, losses, right = time.time(), [], []
     for step, (x, labels) in enumerate(batches(clips, args.seed, first, args.steps, args.batch), first):
         wait_while_paused()
-        twin.train()
-        for group in optimizer.param_groups:
-            group["lr"] = rate_at(step, args.steps, args.rate)
-        logits = fast.forward(twin, x, dtype)["class"]
-        loss = functional.cross_entropy(logits, labels, label_smoothing=0.05)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(twin.parameters(), 5.0)
-        optimizer.step()
+        loss, logits = learn(twin, optimizer, rate_at(step, args.steps, args.rate), x, labels, dtype)
         losses.append(loss.item())
         right.append((logits.argmax(1) == labels).float().mean().item())
         if sys.stderr.isatty() or step % 25 == 24:
