@@ -74,15 +74,16 @@ def stored_merged(path) -> dict[str, Conv]:
 
 POINTWISE = {"reduce": "branch2.a_head", "mix.0": "branch2.c", "mix.1": "branch2.d", "shortcut": "branch1"}
 AXES = {"time": "a", "frequency": "b"}
+PUBLISHED_AXES = tuple(AXES)  # in this order
 SCALES = ("", "_medium", "_small")  # of the branches, largest first; the others have the same size in all stages:
 SMALL_KERNELS = (11, 3)  # as published
 NORM = {"scale": "weight", "shift": "bias", "mean": "running_mean", "variance": "running_var"}
 
 
-def published_key(name: str, merged: bool = False, order: str = ORDERS[0]) -> str:
+def published_key(name: str, merged: bool = False, axes: tuple[str, ...] = PUBLISHED_AXES) -> str:
     """The key in a checkpoint of an array of the tree. ``merged``: the tree's depthwise kernels are the merged ones.
 
-    ``order``: of the axes in the tree; a key tells the axis itself, "a" or "b", whichever comes first.
+    ``axes``: in the order of the tree; a key tells the axis itself, "a" or "b", whichever comes first.
 
     >>> published_key("stages.0.2.paths.0.1.branches.1.bn.mean")
     's2.pathway0_res2.branch2.b_bn_medium.running_mean'
@@ -102,12 +103,12 @@ def published_key(name: str, merged: bool = False, order: str = ORDERS[0]) -> st
             conv, bn = key + POINTWISE[inner], f"{key}{POINTWISE[inner]}_bn"
         else:  # paths.P.L.branches.B: all branches are in one path (P = 0), or each is in a path of its own (B = 0)
             path, layer, branch = (int(n) for n in re.findall(r"\d+", inner))
-            axis, scale = AXES[order.split("-")[layer]], SCALES[path + branch]
+            axis, scale = AXES[axes[layer]], SCALES[path + branch]
             conv, bn = f"{key}branch2.{axis}{'_reparam' if merged else scale}", f"{key}branch2.{axis}_bn{scale}"
     return f"{bn}.{NORM[part]}" if norm else f"{conv}.{part}"
 
 
-def published_shape(name: str, shape: Shape, order: str = ORDERS[0]) -> Shape:
+def published_shape(name: str, shape: Shape, axes: tuple[str, ...] = PUBLISHED_AXES) -> Shape:
     """The shape in a checkpoint of an array of the tree: output channels first.
 
     >>> published_shape("stages.0.2.paths.0.1.branches.1.weight", (11, 64))
@@ -122,7 +123,7 @@ def published_shape(name: str, shape: Shape, order: str = ORDERS[0]) -> Shape:
         return shape[::-1]
     if ".paths." in name:
         k, c = shape
-        axis = order.split("-")[".1.branches." in name]
+        axis = axes[".1.branches." in name]
         return (c, 1, k, 1) if axis == "time" else (c, 1, 1, k)
     return (*shape[::-1], 1, 1)
 
@@ -137,7 +138,7 @@ def _places(arch: Architecture, merged: bool) -> dict[str, Shape]:
 def _published(arch: Architecture, merged: bool) -> dict[str, Shape]:
     """The keys and shapes of the same arrays in a checkpoint."""
     places = _places(arch, merged).items()
-    return {published_key(n, merged, arch.order): published_shape(n, shape, arch.order) for n, shape in places}
+    return {published_key(n, merged, arch.axes): published_shape(n, shape, arch.axes) for n, shape in places}
 
 
 def _has_merged(state: dict[str, Tensor]) -> bool:
@@ -200,7 +201,7 @@ def _array(file: TorchFile, state: dict, arch: Architecture, name: str, shape: S
     PyTorch puts the output channels first, the tree puts them last, and between them they keep the same order: so one
     transposition serves the stem, 1 x 1, depthwise and linear weights alike.
     """
-    key = published_key(name, merged, arch.order)
+    key = published_key(name, merged, arch.axes)
     tensor = state[key]
     if not tensor.is_float:
         raise file.error(f"{key} holds whole numbers, expected floating point")
