@@ -5,7 +5,7 @@
     python tutorials/execute.py --save 4     and keep the outputs in the notebook
 
 Needs the extra: pip install 'minirep[tutorials]'. A notebook is left out where what it needs beside that is missing:
-Numba for 2 and 7, PyTorch for 9.
+Numba for 2 and 7, a system with `resource` (Linux, macOS) for 8, PyTorch for 9.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 HERE = Path(__file__).resolve().parent
-NEEDS = {2: ("numba",), 7: ("numba",), 9: ("torch",)}  # beside what all of them need
+NEEDS = {2: ("numba",), 7: ("numba",), 8: ("resource",), 9: ("torch",)}  # beside what all of them need
 LIMIT = 120  # seconds for one notebook
 COLOURS = 128  # of a saved picture: a palette makes it half as large, and nobody sees a difference
 
