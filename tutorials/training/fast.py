@@ -135,6 +135,27 @@ def collapsed(branch, x):
     return torch.addmm(bias.to(x.dtype)[:, None], weight.to(x.dtype), x)
 
 
+# --- the stem ------------------------------------------------------------------------------------------------------
+
+
+def windows(conv, bn, x):
+    """ReLU of batch norm of the stem's convolution, as a product with what each of its windows sees.
+
+    x (N, T, F) -> (C, T/2, N, F/2)
+    """
+    x = functional.pad(x, (3, 3, 2, 2))
+    seen = x.unfold(1, 5, 2).unfold(2, 7, 2)  # (N, T/2, F/2, 5, 7)
+    seen = seen.permute(3, 4, 1, 0, 2)
+    return mixed(conv, bn, seen.reshape(35, -1), relu=True).unflatten(1, seen.shape[2:])
+
+
+def pooled(x):
+    """Max pooling 3x3 in steps of two, one axis after the other. (C, T, N, F) -> (C, T/2, N, F/2)"""
+    columns = functional.max_pool2d(x.flatten(2), (3, 1), (2, 1), (1, 0))  # (C, T/2, N F)
+    rows = columns.view(len(x), -1, x.shape[3])  # (C, T/2 N, F)
+    return functional.max_pool2d(rows, (1, 3), (1, 2), (0, 1)).unflatten(1, (-1, x.shape[2]))
+
+
 # --- the walk ------------------------------------------------------------------------------------------------------
 
 
@@ -174,9 +195,7 @@ def block(module, x):
 def forward(twin, x, dtype=torch.float32):
     """What `twin(x)` returns, for any twin without merged kernels. (N, 1, T, 128) -> {head: (N, classes)}."""
     stem = twin.s1.pathway0_stem
-    y = functional.conv2d(x.to(dtype), stem["conv"].weight.to(dtype), stride=2, padding=(2, 3))
-    y = functional.max_pool2d(torch.relu_(stem["bn"](y)), 3, stride=2, padding=1)
-    y = y.permute(1, 2, 0, 3).contiguous()  # (C, T, N, F)
+    y = pooled(windows(stem["conv"], stem["bn"], x[:, 0].to(dtype)))
     for stage in (twin.s2, twin.s3, twin.s4, twin.s5):
         for module in stage:
             y = block(module, y)
