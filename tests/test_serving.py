@@ -1,9 +1,13 @@
 """In other people's programs: threads, fork, pickle, a cluster, a web service. What the guides show is run here."""
 
+import asyncio
 import multiprocessing
 import os
 import pickle
 import re
+import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -13,7 +17,7 @@ import numpy as np
 import pytest
 
 import minirep
-from minirep import RECIPES, Architecture, Classifier, network
+from minirep import RECIPES, Architecture, Classifier, network, store
 
 GUIDE = Path(__file__).parents[1] / "docs" / "guide"
 DEMO = Path(minirep.__file__).parent / "data" / "demo"
@@ -103,6 +107,13 @@ def shown_code(page):
     return "\n".join(re.findall(r"^```py\n(.*?)^```", (GUIDE / page).read_text("utf-8"), re.M | re.S))
 
 
+def run_code(page, name):
+    """What a page's code defines when it is imported under this name."""
+    names = {"__name__": name}
+    exec(compile(shown_code(page), page, "exec"), names)
+    return names
+
+
 @pytest.fixture
 def default(monkeypatch):
     """Stands for the shipped model, which may not be there."""
@@ -112,69 +123,172 @@ def default(monkeypatch):
     return clf
 
 
-def test_an_archive_on_a_cluster(default, tmp_path):
-    distributed = pytest.importorskip("distributed", reason="needs dask[distributed]")
-    for i, clip in enumerate(CLIPS[:4]):
-        (tmp_path / f"{i}.wav").write_bytes(Path(clip).read_bytes())
-    (tmp_path / "bad.wav").write_bytes(Path(CLIPS[0]).read_bytes()[:1000])
-    cluster = distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, local_directory=str(tmp_path / "dask")
-    )
-    code = shown_code("many-machines.md").replace("100", "2")  # paths in a task
-    page = {"__name__": "page", "ADDRESS": cluster.scheduler_address, "ARCHIVE": tmp_path}
-    with cluster:
-        exec(compile(code, "many-machines.md", "exec"), page)
-        page["client"].close()
-    assert sorted(Path(path).name for path in page["answers"]) == ["0.wav", "1.wav", "2.wav", "3.wav", "bad.wav"]
-    assert "truncated" in page["answers"].pop(str(tmp_path / "bad.wav"))
-    assert page["answers"] == {p: default.classify(p).top(1)[0][0] for p in page["answers"]}
+@pytest.fixture
+def archive(tmp_path):
+    """A folder of sounds, one of which is cut off, with another folder in it."""
+    folder = tmp_path / "archive"
+    (folder / "inner").mkdir(parents=True)
+    for i, clip in enumerate(CLIPS[:6]):
+        (folder / ("inner" if i % 2 else "") / f"{i}.wav").write_bytes(Path(clip).read_bytes())
+    (folder / "bad.wav").write_bytes(Path(CLIPS[0]).read_bytes()[:1000])
+    return folder
+
+
+def check_archive(answers, folder, clf):
+    """Each file has its row: the good ones what a plain loop says of them, the bad one what is wrong with it."""
+    assert "truncated" in answers.pop(str(folder / "bad.wav"))
+    assert answers == {str(path): clf.classify(path).top(1)[0][0] for path in folder.rglob("[0-9].wav")}
+    assert len(answers) == 6
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """Two worker processes on this computer, of which nothing is left afterwards."""
+    distributed = pytest.importorskip("distributed", reason="needs Dask, of the extra programs")
+    before = set(multiprocessing.active_children())
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, local_directory=str(tmp_path_factory.mktemp("dask"))
+    ) as cluster:
+        yield cluster
+    for child in set(multiprocessing.active_children()) - before:
+        child.join(10)
+        assert child.exitcode is not None, f"{child} is still there"
+
+
+def test_an_archive_on_a_cluster(default, archive, cluster):
+    page = run_code("many-machines.md", "archive")
+    page["BATCH"] = 2
+    check_archive(page["main"](archive, cluster.scheduler_address), archive, default)
+
+
+def test_an_archive_when_a_worker_is_lost(default, archive, cluster, tmp_path):
+    page = run_code("many-machines.md", "archive")
+    classify_all, marker = page["classify_all"], tmp_path / "a worker was lost"
+
+    def lose_a_worker(paths, clf):
+        try:
+            marker.touch(exist_ok=False)
+        except FileExistsError:
+            return classify_all(paths, clf)
+        os._exit(1)  # the whole process, in the middle of the first task
+
+    page["BATCH"], page["classify_all"] = 2, lose_a_worker
+    check_archive(page["main"](archive, cluster.scheduler_address), archive, default)
+    assert marker.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
+def test_an_archive_by_the_program_as_a_file(archive, tmp_path):
+    """It starts workers of its own, each of which imports the file, and leaves none behind."""
+    pytest.importorskip("distributed", reason="needs Dask, of the extra programs")
+    if not store.default_model().exists():
+        pytest.skip("the default model has not been made yet (minirep/data/digits.npz)")
+    (tmp_path / "archive.py").write_text(shown_code("many-machines.md"), "utf-8")
+    path = os.pathsep.join([str(Path(minirep.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": path.rstrip(os.pathsep), "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "archive.py", str(archive)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True, **pipes) as program:
+        try:
+            printed, complaints = program.communicate(timeout=100)
+            assert program.returncode == 0, complaints
+            assert nobody_left(program.pid, seconds=10)
+        finally:
+            if not nobody_left(program.pid):
+                os.killpg(program.pid, signal.SIGKILL)
+    answers = dict(line.split("\t") for line in printed.splitlines())
+    check_archive(answers, archive, minirep.load(backend="numpy"))
+
+
+def nobody_left(group, seconds=0):
+    """Whether all processes of a group have ended, or do within some seconds."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        if time.monotonic() >= end:
+            return False
+        time.sleep(0.05)
 
 
 @pytest.fixture
 def service(default):
-    """(the page's module, a client of its service)."""
-    testclient = pytest.importorskip("fastapi.testclient", reason="needs fastapi and httpx")
-    code = shown_code("serve.md")
-    assert len(code.splitlines()) < 45
-    page = {"__name__": "service"}
-    exec(compile(code, "serve.md", "exec"), page)
-    with testclient.TestClient(page["app"]) as client:
-        yield page, client
+    """The page's module."""
+    pytest.importorskip("fastapi", reason="needs FastAPI, of the extra programs")
+    pytest.importorskip("httpx", reason="needs HTTPX, of the extra programs")
+    page = run_code("serve.md", "service")
+    yield page
     page["pool"].shutdown()
 
 
+def post(page, *bodies, query=""):
+    """The replies to requests that are sent together. A body may be an iterator: it goes on as the service takes it."""
+    import httpx
+
+    async def together():
+        transport = httpx.ASGITransport(app=page["app"])
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            return await asyncio.gather(*(client.post(f"/classify{query}", content=body) for body in bodies))
+
+    return asyncio.run(together())
+
+
+def wanted(clf, clip, top=3):
+    return {"top": [{"label": label, "probability": p} for label, p in clf.classify(clip).top(top)]}
+
+
 def test_a_service_answers(service, default):
-    _, client = service
-    sound = Path(CLIPS[0]).read_bytes()
-    reply = client.post("/classify?top=2", content=sound)
-    want = [{"label": label, "probability": p} for label, p in default.classify(CLIPS[0]).top(2)]
-    assert reply.status_code == 200 and reply.json() == {"top": want}
-    assert client.post("/classify", content=sound[:1000]).status_code == 400
-    assert "truncated" in client.post("/classify", content=sound[:1000]).json()["detail"]
-    assert client.post("/classify", content=b"").status_code == 400
-    assert client.post("/classify?top=x", content=sound).status_code == 422
+    (reply,) = post(service, Path(CLIPS[0]).read_bytes(), query="?top=2")
+    assert reply.status_code == 200 and reply.json() == wanted(default, CLIPS[0], 2)
+    assert [reply.status_code for reply in post(service, b"", query="?top=x")] == [422]
+
+
+def test_a_service_answers_many_at_a_time(service, default):
+    replies = post(service, *(Path(clip).read_bytes() for clip in CLIPS))
+    assert [reply.json() for reply in replies] == [wanted(default, clip) for clip in CLIPS]
+
+
+def test_a_service_refuses_what_is_no_sound(service):
+    replies = post(service, b"", b"no sound at all", Path(CLIPS[0]).read_bytes()[:1000])
+    assert [reply.status_code for reply in replies] == [400] * 3
+    details = [reply.json()["detail"] for reply in replies]
+    assert "truncated" in details[2]
+    assert all(detail.startswith("stream: ") and "/" not in detail for detail in details)  # no path of ours
 
 
 def test_a_service_limits_bytes(service):
-    page, client = service
-    page["MOST_BYTES"] = 1000
+    service["MOST_BYTES"] = 1000
     sent = []
 
-    def endless():
-        while len(sent) < 1000:
-            sent.append(1)
+    async def endless():
+        while True:
+            sent.append(100)
             yield bytes(100)
 
-    assert client.post("/classify", content=bytes(1001)).status_code == 413
-    assert client.post("/classify", content=endless()).status_code == 413
+    replies = post(service, bytes(1000), bytes(1001), endless())
+    assert [reply.status_code for reply in replies] == [400, 413, 413]
+    assert sum(sent) <= 1200  # what comes after the limit is not even read
 
 
-def test_a_service_limits_time(service, monkeypatch):
-    page, client = service
-    page["MOST_SECONDS"] = 0.2
-    released = threading.Event()
-    monkeypatch.setattr(page["clf"], "classify", lambda _: released.wait(20))
+def test_a_service_limits_the_time_of_a_slow_body(service):
+    service["MOST_SECONDS"] = 0.2
+
+    async def slow():
+        yield b"RIFF"
+        await asyncio.sleep(60)
+
     begin = time.monotonic()
-    reply = client.post("/classify", content=b"RIFF")
+    (reply,) = post(service, slow())
+    assert reply.status_code == 503 and time.monotonic() - begin < 10
+
+
+def test_a_service_limits_the_time_of_the_work(service, monkeypatch):
+    service["MOST_SECONDS"] = 0.2
+    released = threading.Event()
+    monkeypatch.setattr(service["clf"], "classify", lambda _: released.wait(20))
+    begin = time.monotonic()
+    (reply,) = post(service, b"RIFF")
     released.set()
     assert reply.status_code == 503 and time.monotonic() - begin < 10
