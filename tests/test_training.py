@@ -1,6 +1,7 @@
 """The digits training of the tutorials, on made-up sounds: it runs, goes on where it stopped, calibrates."""
 
 import argparse
+import json
 
 import numpy as np
 import pytest
@@ -94,3 +95,98 @@ def test_the_temperature_makes_held_back_sounds_least_surprising(training, sound
     assert torch.equal(after.argmax(1), before.argmax(1)), "it only changes how sure the answers are"
     powers = before.double() ** (1 / temperature)
     np.testing.assert_allclose(after, powers / powers.sum(1, keepdim=True), rtol=1e-4, atol=1e-6)
+
+
+def test_a_clip_tells_what_it_was_made_from(training, sounds):
+    import augment
+
+    clips, rng = augment.Clips(sounds, ~sounds["held"]), np.random.default_rng(0)
+    for _ in range(100):
+        samples, label = clips.clip(rng)
+        assert 0 < len(samples) <= augment.VIEW and np.isfinite(samples).all()
+        assert label == (augment.SILENCE if clips.made_from is None else sounds["label"][clips.made_from])
+        assert clips.made_from is None or not sounds["held"][clips.made_from]
+
+
+def test_noise_that_came_the_sounds_way_ends_where_its_band_does(training):
+    import augment
+
+    hz = np.fft.rfftfreq(augment.ROOM, 1 / augment.RATE)
+    for seed in range(20):
+        passes = augment.low_pass(hz, np.random.default_rng(seed))
+        assert np.all(np.diff(passes) <= 0) and passes[hz < 1500].min() > 0.98 and passes[hz > 7900].max() < 0.03
+
+
+def test_muon_makes_all_directions_count_alike(training):
+    import muon
+
+    rng = torch.Generator().manual_seed(0)
+    for shape in ((5, 5), (3, 40), (64, 16)):
+        x = torch.randn(shape, generator=rng, dtype=torch.float64)
+        u, _, v = torch.linalg.svd(x, full_matrices=False)
+        found = u.T @ muon.orthogonal(x) @ v.T  # diagonal, if the singular vectors are still the same
+        values = found.diag()
+        torch.testing.assert_close(found, torch.diag(values), atol=1e-9, rtol=0)
+        assert values.min() > 0.3 and values.max() < 1.3
+
+
+def test_muon_finds_the_least_squares(training):
+    import muon
+
+    rng = torch.Generator().manual_seed(1)
+    x, wanted = torch.randn(4, 50, generator=rng), torch.randn(3, 4, generator=rng)
+    weight = torch.nn.Parameter(torch.zeros(3, 4, 1, 1))
+    optimizer = muon.Muon([weight])
+    for step in range(300):
+        optimizer.param_groups[0]["lr"] = 0.1 * (1 - step / 300)
+        loss = ((weight.flatten(1) @ x - wanted @ x) ** 2).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    torch.testing.assert_close(weight.detach().flatten(1), wanted, atol=0.02, rtol=0)
+
+
+def test_every_weight_is_trained_once(training):
+    import train
+    import twin
+
+    for kind in (twin.REP, twin.INCEPTION):
+        net = twin.Twin(kind=kind, width=2, depths=(1, 1, 1, 1), heads={"class": 3}, frames=64)
+        groups = train.optimiser(net, 0.1).param_groups
+        assert sorted(id(p) for g in groups for p in g["params"]) == sorted(id(p) for p in net.parameters())
+
+
+def twice(sounds):
+    """The same sounds again, by another speaker."""
+    start = sounds["start"]
+    return {
+        "samples": np.tile(sounds["samples"], 2),
+        "start": np.concatenate([start, start[-1] + start[1:]]),
+        "label": np.tile(sounds["label"], 2),
+        "group": np.concatenate([sounds["group"], np.char.replace(sounds["group"], "theo", "lucas")]),
+        "held": np.tile(sounds["held"], 2),
+    }
+
+
+def test_a_speaker_left_out_is_not_heard(training, sounds, tmp_path, monkeypatch):
+    import folds
+
+    np.savez(tmp_path / "sounds.npz", **twice(sounds))
+    seen, trained = [], folds.trained
+
+    def noting(x, labels, rows, *rest):
+        seen.append(rows)
+        return trained(x, labels, rows, *rest)
+
+    for name, value in {"WIDTH": 2, "DEPTHS": (1, 1, 1, 1), "BATCH": 4, "trained": noting}.items():
+        monkeypatch.setattr(folds, name, value)
+    arguments = ["--sounds", str(tmp_path / "sounds.npz"), "--out", str(tmp_path), "--steps", "2", "--pool", "40"]
+    monkeypatch.setattr("sys.argv", ["folds.py", *arguments])
+    folds.main()
+    folds.main()  # nothing is left to do
+    rows = [json.loads(line) for line in (tmp_path / "folds.jsonl").read_text().splitlines()]
+    assert [row["left_out"] for row in rows] == ["lucas", "theo"]
+    speakers = np.load(tmp_path / "about.npz")["speakers"]
+    for row, used in zip(rows, seen, strict=True):
+        assert row["new"]["of"] == 20 and row["known"]["of"] == 10
+        assert row["left_out"] in speakers and row["left_out"] not in speakers[used]

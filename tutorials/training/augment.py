@@ -32,6 +32,11 @@ def coloured_noise(rng, n, exponent):
     return (x / x.std()).astype(np.float32)
 
 
+def low_pass(hz, rng):
+    """The upper limit of a telephone or of a recording at 8 kHz, as a factor for each frequency."""
+    return 1 / (1 + (hz / rng.uniform(3000, 4200)) ** rng.integers(6, 60))
+
+
 def room(rng):
     """A synthetic impulse response: the direct sound, then noise that dies away."""
     n = int(RATE * rng.uniform(0.05, 0.45))
@@ -60,15 +65,24 @@ class Clips:
         self.mix = {k: p for k, p in self.MIX if k == "silence" or len(self.pools[k])}
         rng = np.random.default_rng(seed)
         self.noises = [coloured_noise(rng, 20 * RATE, e) for e in (-2, -1.5, -1, -0.5, 0, 1, 2)]
+        self.babbles = [self.babble(rng, 20 * RATE, voices) for voices in (2, 4, 8)] if len(self.pools["talk"]) else []
         self.rooms = [room(rng) for _ in range(150)]
         self.hz = np.fft.rfftfreq(ROOM, 1 / RATE)
+        self.made_from = None  # the sound in the last clip, its number; None in silence
 
     def sound(self, i):
         return self.samples[self.start[i] : self.start[i + 1]].astype(np.float32) / 32768
 
-    def noise(self, rng, n):
-        """n samples of noise of one colour, or hum, or both; rms 1. Sometimes its level wanders."""
-        source = self.noises[rng.integers(len(self.noises))]
+    def babble(self, rng, n, voices):
+        """n samples of so many voices that talk at once; rms 1."""
+        talks = [[self.sound(i) for i in rng.permutation(self.pools["talk"])] for _ in range(voices)]
+        x = sum(np.resize(np.concatenate(talk), n) for talk in talks)
+        return x / (x.std() + 1e-9)
+
+    def noise(self, rng, n, babble=False):
+        """n samples of noise of one colour (or, if asked for, voices), or hum, or both; rms 1. Its level may wander."""
+        sources = self.noises + self.babbles if babble else self.noises
+        source = sources[rng.integers(len(sources))]
         at = rng.integers(len(source) - n)
         x = source[at : at + n].copy()
         if rng.random() < 0.25:
@@ -89,7 +103,7 @@ class Clips:
         if rng.random() < 0.35:
             h = h / (1 + (rng.uniform(60, 400) / np.maximum(self.hz, 1)) ** 4)
         if rng.random() < (0.6 if wide else 0.3):
-            h = h / (1 + (self.hz / rng.uniform(3000, 4200)) ** rng.integers(6, 60))
+            h = h * low_pass(self.hz, rng)
         elif rng.random() < 0.2:
             h = h / (1 + (self.hz / rng.uniform(4500, 7800)) ** rng.integers(4, 40))
         return h
@@ -100,6 +114,7 @@ class Clips:
         kind = rng.choice(list(self.mix), p=shares / shares.sum())
         # a full-length recording with the sound somewhere in it, or a tightly cut one
         whole = kind == "talk" or rng.random() < 0.45
+        self.made_from = None if kind == "silence" else rng.choice(self.pools[kind])
         if kind == "silence":
             n = VIEW if whole else int(rng.uniform(0.05, 1) * VIEW)
             x, label = np.zeros(n, np.float32), SILENCE
@@ -109,8 +124,7 @@ class Clips:
                 x = self.filtered(x, self.response(rng, True)) if rng.random() < 0.6 else x
                 x *= level / (x.std() + 1e-12)
         else:
-            i = rng.choice(self.pools[kind])
-            x, label = self.sound(i), int(self.label[i])
+            x, label = self.sound(self.made_from), int(self.label[self.made_from])
             if kind == "talk":
                 x = x[rng.integers(max(1, len(x) - VIEW)) :][: 2 * VIEW]
             pace = rng.uniform(0.85, 1.18) if kind != "fsdd" else rng.uniform(0.92, 1.1)
@@ -122,11 +136,15 @@ class Clips:
             canvas[at : at + len(x)] = x[: n - at]
             wide = kind not in ("fsdd", "shifted")  # those come from 8 kHz: the upper half of their band is empty
             x = self.filtered(canvas, self.response(rng, wide)) if rng.random() < 0.8 * strength else canvas
-            x *= 10 ** (rng.uniform(-32, -0.5) / 20) / (np.abs(x).max() + 1e-9)
+            x *= 10 ** (rng.uniform(-46, -0.5) / 20) / (np.abs(x).max() + 1e-9)
             if rng.random() < 0.75 * strength:
                 ratio = 10 ** (-rng.triangular(1, 25, 60) / 20)  # how far below the sound the noise lies
                 loud = np.sqrt(np.mean(np.square(x[np.abs(x) > 0.1 * np.abs(x).max()])))
-                x = x + self.noise(rng, n) * loud * ratio
+                noise = self.noise(rng, n, babble=True)
+                if rng.random() < 0.6:  # the microphone's or the room's: it has come the sound's way
+                    noise = self.filtered(noise, low_pass(self.hz, rng))
+                    noise /= noise.std() + 1e-9
+                x = x + noise * loud * ratio
         x = np.clip(x, -1, 1)
         if rng.random() < 0.8:
             x = np.round(x * 32767) / 32768

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from augment import RECIPE, Clips, as_recorded, masked, origins
 from prepare import RATE, SYNTHESISERS, UNKNOWN
-from train import learn, optimiser, predictions, rate_at
+from train import adamw, learn, predictions, rate_at
 from twin import FREQUENCY_FIRST, INCEPTION, Twin, save_checkpoint
 
 import minirep
@@ -106,11 +106,12 @@ def trained(variant, seed, x, labels):
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     twin = twin_of(variant)
-    optimizer = optimiser(twin, PEAK)
+    optimizer = adamw(twin.parameters(), PEAK)
     order = np.concatenate([rng.permutation(CLIPS) for _ in range(-(-STEPS * BATCH // CLIPS))])
     for step in range(STEPS):
         rows = order[step * BATCH : (step + 1) * BATCH]
-        learn(twin, optimizer, rate_at(step, STEPS, PEAK), masked(rng, x[rows].float()), labels[rows])
+        clips = masked(rng, x[rows].float())
+        learn(twin, optimizer, rate_at(step, STEPS, PEAK), clips, labels[rows], smoothing=0.05)
     return twin
 
 

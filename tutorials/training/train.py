@@ -21,6 +21,7 @@ import fast
 import numpy as np
 import torch
 from augment import RECIPE, Clips, as_recorded, log_mels, masked, origins
+from muon import Muon, Together
 from prepare import LABELS, SILENCE, SYNTHESISERS
 from torch.nn import functional
 from twin import Twin, save_checkpoint
@@ -35,6 +36,9 @@ EXTRAS = {
     "credit": "Free Spoken Digit Dataset, Zohar Jackson and contributors; synthetic voices: espeak-ng, flite, pico",
 }
 CHECKS = ("recorded", "synthetic", "unknown", "silence", "out")
+WIDTH, DEPTHS = 16, (2, 2, 4, 2)
+BATCH, PEAK = 64, 12e-3  # clips a step; the highest learning rate
+MUON = 12.5  # times that, for the matrices
 COLUMNS = ("step", "seconds", "rate", "loss", "accuracy", *CHECKS)
 
 
@@ -44,11 +48,11 @@ def arguments():
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("work"))
     parser.add_argument("--sounds", type=pathlib.Path, help="default: sounds.npz in --out")
     parser.add_argument("--leave-out", help="a speaker to keep out of training altogether, for an honest test")
-    parser.add_argument("--width", type=int, default=16)
-    parser.add_argument("--depths", type=int, nargs=4, default=(1, 1, 2, 1), metavar="N", help="blocks a stage")
-    parser.add_argument("--steps", type=int, default=2600)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--rate", type=float, default=8e-3, help="peak learning rate")
+    parser.add_argument("--width", type=int, default=WIDTH)
+    parser.add_argument("--depths", type=int, nargs=4, default=DEPTHS, metavar="N", help="blocks a stage")
+    parser.add_argument("--steps", type=int, default=1800)
+    parser.add_argument("--batch", type=int, default=BATCH)
+    parser.add_argument("--rate", type=float, default=PEAK, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--check-every", type=int, default=250)
@@ -129,12 +133,21 @@ def wait_while_paused():
         time.sleep(1)
 
 
-def optimiser(twin, rate):
+def adamw(params, rate, decay=0.05):
     """AdamW; weight decay on the convolutions' and linear layers' weights only."""
-    heavy = [p for p in twin.parameters() if p.ndim > 1]
-    light = [p for p in twin.parameters() if p.ndim <= 1]
-    groups = [{"params": heavy, "weight_decay": 0.05}, {"params": light, "weight_decay": 0.0}]
+    params = list(params)
+    heavy = [p for p in params if p.ndim > 1]
+    light = [p for p in params if p.ndim <= 1]
+    groups = [{"params": heavy, "weight_decay": decay}, {"params": light, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.99))
+
+
+def optimiser(twin, rate):
+    """Muon for the 1x1 convolutions, which are matrices and most of the weights; AdamW for all the rest."""
+    matrices = [p for p in twin.parameters() if p.ndim == 4 and p.shape[2:] == (1, 1)]
+    kept = {id(p) for p in matrices}
+    muon = Muon([{"params": matrices, "faster": MUON}], rate)
+    return Together(adamw((p for p in twin.parameters() if id(p) not in kept), rate), muon)
 
 
 def checks(sounds, leave_out, clips):
@@ -158,13 +171,13 @@ def checks(sounds, leave_out, clips):
     return sets
 
 
-def learn(twin, optimizer, rate, x, labels, dtype=torch.float32):
+def learn(twin, optimizer, rate, x, labels, dtype=torch.float32, smoothing=0.0):
     """One step on a batch; gives the loss and the logits (N, classes)."""
     twin.train()
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("faster", 1)
     logits = fast.forward(twin, x, dtype)["class"]
-    loss = functional.cross_entropy(logits, labels, label_smoothing=0.05)
+    loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
     optimizer.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(twin.parameters(), 5.0)
