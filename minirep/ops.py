@@ -1,7 +1,7 @@
 """The operations of the forward pass, in plain NumPy: the reference, written to be read.
 
 Activations are (N, T, F, C): examples, time, frequency, channels. Channels last makes every 1 x 1 convolution one
-matrix product and every tap of a depthwise convolution one scaled slice.
+matrix product.
 
 The first half works on arrays. The second half is what the forward pass calls with the nodes of the tree that
 `minirep.network` draws: stem, pointwise, depthwise, mix, head. Arrays of any dtype pass through, also object
@@ -15,6 +15,7 @@ from functools import reduce
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+BAND = 32  # outputs of a depthwise convolution that one band matrix yields
 TILE = 1 << 16  # numbers that are worked on at a time where that helps: 256 KiB in float32, which stay in the cache
 
 
@@ -71,29 +72,36 @@ def matmul(x, weight):
 def depthwise_conv(x, weight, axis):
     """A depthwise convolution: every channel is filtered along one axis with a kernel of its own.
 
-    x (N, T, F, C), weight (k, C) with k odd, axis 1 (time) or 2 (frequency) -> (N, T, F, C). Both ends see k // 2
-    zeros; a tap that would only meet them is skipped, so a 21-tap kernel costs 7 products on an axis of 4.
+    x (N, T, F, C), weight (k, C) with k odd, axis 1 (time) or 2 (frequency) -> (N, T, F, C). Beyond the ends are zeros.
 
-    It goes a few time steps at a time, all taps over one tile before the next, so that what is added up again and again
-    stays in the cache.
+    Along the axis it is a product with a band matrix, whose rows hold the kernel, each one place further right:
+
+        | w1 w2  0  0 |      k = 3, an axis of 4; where a tap would meet the zeros beyond the ends, the kernel is cut
+        | w0 w1 w2  0 |
+        |  0 w0 w1 w2 |      That is more multiplications than the kernel has taps, but matrix products do many at
+        |  0  0 w0 w1 |      once, where adding up one tap after the other would go through all of x for each.
+
+    A long axis is cut into pieces of at most BAND outputs, which share one matrix.
     """
-    n, t, f, c = x.shape
-    half = len(weight) // 2
-    x = x.reshape(n, t, f * c)  # a time step is one long row, in which bins are c numbers apart
-    weight = np.tile(weight, f)  # (k, F * C): each row as long
-    y = np.zeros_like(x)
-    for example, start, stop in tiles(n, t, f * c):
-        for tap, w in enumerate(weight):
-            offset = tap - half  # output i takes input i + offset
-            if axis == 1:
-                first, last = max(start, -offset), min(stop, t - offset)
-                if first < last:
-                    y[example, first:last] += x[example, first + offset : last + offset] * w
-            elif abs(offset) < f:
-                first, last = max(0, -offset) * c, min(f, f - offset) * c
-                inputs = x[example, start:stop, first + offset * c : last + offset * c]
-                y[example, start:stop, first:last] += inputs * w[: last - first]
-    return y.reshape(n, t, f, c)
+    x = np.ascontiguousarray(x.transpose(0, 3, 1, 2))  # (N, C, T, F): one matrix a channel
+    if axis == 2:
+        x = x.swapaxes(2, 3)  # now the filtered axis is the third in both cases
+    y, length, half = np.empty_like(x), x.shape[2], len(weight) // 2
+    band = band_matrices(weight, min(BAND, length))
+    for start in range(0, length, BAND):
+        stop = min(start + BAND, length)
+        first, last = max(0, start - half), min(length, stop + half)  # the inputs that these outputs see
+        reached = band[:, : stop - start, first - start + half : last - start + half]
+        y[:, :, start:stop] = reached @ x[:, :, first:last]
+    return np.ascontiguousarray(y.transpose((0, 2, 3, 1) if axis == 1 else (0, 3, 2, 1)))
+
+
+def band_matrices(weight, rows):
+    """(k, C) -> (C, rows, rows + k - 1): in row i the kernel stands in columns i to i + k - 1, all else is 0."""
+    k, channels = weight.shape
+    padded = np.zeros((channels, rows + k - 1 + rows - 1), weight.dtype)
+    padded[:, rows - 1 : rows - 1 + k] = weight.T
+    return np.ascontiguousarray(sliding_window_view(padded, rows + k - 1, axis=1)[:, ::-1])
 
 
 def tiles(n, rows, width):
