@@ -244,7 +244,8 @@ def load(path=None, backend: str = "auto", fused: bool = True, threads: int | No
     """A classifier from `model.npz` or the authors' `checkpoint.pyth`; without a path, the shipped digits model.
 
     ``fused`` merges what is not merged yet; with False the network stays as it is stored (the shipped one: merged).
-    ``threads``: how many the compiled backend uses; by default MINIREP_NUM_THREADS, else all cores allowed.
+    ``threads``: how many the compiled backend uses; by default MINIREP_NUM_THREADS, else all cores allowed, as far
+    as there is work for them: a small network on a short clip gets one.
     """
     path = default_model() if path is None else path
     network, recipe, labels, provenance = read(path)

@@ -202,6 +202,24 @@ def test_the_number_of_threads(monkeypatch):
         teams.allowed_threads(0)
 
 
+def test_threads_as_far_as_there_is_work_for_them(monkeypatch):
+    monkeypatch.delenv("MINIREP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(teams, "allowed_cores", lambda: 3)
+    net = fuse(random_network(Architecture(width=8, heads={"class": 3}, frames=32)))
+
+    def threads(shape, asked=None):
+        compiled = CompiledNetwork(net, asked)
+        compiled(log_mels(shape, 0))
+        (plan, _) = compiled._known[shape]
+        return plan.threads
+
+    small, large = (1, 32, 128), (40, 200, 128)
+    assert threads(small) == 1 and threads(large) == 3
+    assert threads(small, asked=2) == 2, "who asks for two gets two"
+    monkeypatch.setenv("MINIREP_NUM_THREADS", "2")
+    assert threads(small) == threads(large) == 2
+
+
 @pytest.mark.parametrize(
     "files, cores",
     [

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from .. import ops
+from ..count import costs
 from ..network import Network, as_input
 from . import build
 from . import threads as teams
 from .plan import Plan, Weights, Workspace
 
+WORTH = 50_000_000  # multiply-adds that a thread should have: meeting the others costs more than it saves for fewer
 PLANS = 8  # input shapes whose plan and workspaces are kept
 
 
@@ -40,6 +42,7 @@ class CompiledNetwork:
 
     def __init__(self, network: Network, threads: int | None = None):
         self.network, self.threads = network, teams.allowed_threads(threads)
+        self._asked = threads is not None or teams.asked_for()
         self._weights = Weights(network)
         self._known: OrderedDict[tuple, tuple[Plan, list[Workspace]]] = OrderedDict()
         self._lock = threading.Lock()
@@ -64,16 +67,24 @@ class CompiledNetwork:
             workspace.input[:] = x
             done = 0
             for name, end, buffer, shape in plan.ends[ends]:
-                run_steps(workspace, done, end, self.threads)
+                run_steps(workspace, done, end, plan.threads)
                 yield name, workspace.view(buffer, shape).copy()
                 done = end
         finally:
             idle.append(workspace)
 
+    def _team(self, shape):
+        """How many threads for an input (n, T, F): those asked for, or as many as have enough to do."""
+        if self._asked:
+            return self.threads
+        n, frames, mels = shape
+        work = n * sum(part.multiply_adds for part in costs(self.network, frames, mels))
+        return max(1, min(self.threads, work // WORTH))
+
     def _plan(self, shape):
         with self._lock:
             if shape not in self._known:
-                self._known[shape] = Plan(self.network, self._weights, shape, self.threads), []
+                self._known[shape] = Plan(self.network, self._weights, shape, self._team(shape)), []
                 if len(self._known) > PLANS:
                     self._known.popitem(last=False)
             self._known.move_to_end(shape)

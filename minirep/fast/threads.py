@@ -16,13 +16,18 @@ MOST = 256
 
 def allowed_threads(threads: int | None = None) -> int:
     """The number asked for; else MINIREP_NUM_THREADS; else the cores that this process may use."""
-    asked = os.environ.get("MINIREP_NUM_THREADS") if threads is None else threads
-    if asked is None or asked == "":
+    asked = asked_for() if threads is None else threads
+    if asked is None:
         return min(MOST, allowed_cores())
     if not str(asked).isdecimal() or not 1 <= int(asked) <= MOST:
         name = "MINIREP_NUM_THREADS" if threads is None else "threads"
         raise MinirepError(f"{name}: found {asked!r}, expected a whole number from 1 to {MOST}")
     return int(asked)
+
+
+def asked_for() -> str | None:
+    """MINIREP_NUM_THREADS, if it says anything."""
+    return os.environ.get("MINIREP_NUM_THREADS") or None
 
 
 def allowed_cores() -> int:
