@@ -24,7 +24,7 @@ from .errors import MinirepError
 from .frontend import before_centre, cut_frames, fill, log_mel_of_frames, log_mel_views
 
 HOP = 0.25  # seconds from one window to the next
-THRESHOLD = 0.5  # the probability from which on a sound counts as heard
+THRESHOLD = 0.5  # the probability from which on a sound counts as heard, where the model does not say another
 SMOOTH = 3  # windows whose probabilities are averaged
 IGNORED = ("silence", "unknown")  # labels for what is no event
 RELEASE = 0.5  # an event goes on while its probability is above this part of the threshold
@@ -42,13 +42,23 @@ class Event:
     head: str = "class"
 
 
+def usual_threshold(classifier: Classifier) -> float:
+    """What the model's provenance gives as its ``threshold``; `THRESHOLD` if it gives none."""
+    text = classifier.provenance.get("threshold", THRESHOLD)
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        raise MinirepError(f"stream: found {text!r} as the model's own threshold, expected a number") from None
+
+
 class Stream:
     """Classifies sound while it arrives.
 
     ``rate`` is the samples' own; they are resampled if the classifier's recipe has another. Every ``hop`` seconds
     (rounded to whole frames: see ``stream.hop``) a window of one clip is classified, and the probabilities of the
     last ``smooth`` windows are averaged. A label starts an event when it reaches ``threshold``, and the event lasts
-    until the label falls below half of it or another reaches it. Labels in ``ignore`` make no events.
+    until the label falls below half of it or another reaches it. Labels in ``ignore`` make no events. The default
+    threshold is the model's own, if its provenance has one (the shipped model: 0.9), else 0.5.
 
         stream = minirep.Stream(clf, rate=16000)
         for block in microphone:                 # (n,) arrays of any length
@@ -62,11 +72,12 @@ class Stream:
         classifier: Classifier,
         rate: int,
         hop: float = HOP,
-        threshold: float = THRESHOLD,
+        threshold: float | None = None,
         smooth: int = SMOOTH,
         ignore=IGNORED,
     ):
         recipe = classifier.recipe
+        threshold = usual_threshold(classifier) if threshold is None else threshold
         if not 0 < hop < math.inf or not 0 < threshold <= 1 or type(smooth) is not int or smooth < 1:
             raise MinirepError(
                 f"stream: found hop {hop!r}, threshold {threshold!r}, smooth {smooth!r}; expected a hop above 0, "

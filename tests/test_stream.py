@@ -42,6 +42,7 @@ class Told:
 
     def __init__(self, recipe=SMALL, labels=("silence", "a", "b"), seconds=0.0):
         self.recipe, self.labels, self.seconds, self.seen = recipe, {"class": labels}, seconds, []
+        self.provenance = {}
 
     def probabilities(self, log_mels):
         time.sleep(self.seconds)
@@ -161,6 +162,22 @@ def test_an_empty_stream():
 def test_bad_options(options):
     with pytest.raises(MinirepError, match="expected"):
         Stream(Told(), **{"rate": 8000, **options})
+
+
+def test_the_models_own_threshold():
+    clf, x = Told(), np.zeros(8000, np.float32)
+
+    def limit(stream):
+        return stream._trackers[0]._threshold
+
+    assert limit(Stream(clf, 8000)) == 0.5
+    clf.provenance = {"threshold": "0.9"}
+    assert limit(Stream(clf, 8000)) == 0.9 and limit(Stream(clf, 8000, threshold=0.3)) == 0.3
+    for wrong in ("high", "", None, [0.9], "nan", "2", "-0.1"):
+        clf.provenance = {"threshold": wrong}
+        with pytest.raises(MinirepError, match=r"threshold.*expected"):
+            Stream(clf, 8000)
+        Stream(clf, 8000, threshold=0.5).feed(x)
 
 
 @pytest.mark.parametrize("samples", [[[0.0, 0.0]], [float("nan")], ["a"], np.zeros(3, complex)])

@@ -51,8 +51,8 @@ def add_event_arguments(parser) -> None:
         "--hop", type=_positive, default=HOP, metavar="S", help=f"seconds from window to window (default: {HOP})"
     )
     parser.add_argument(
-        "--threshold", type=_probability, default=THRESHOLD, metavar="P",
-        help=f"the probability that makes an event (default: {THRESHOLD})",
+        "--threshold", type=_probability, metavar="P",
+        help=f"the probability that makes an event (default: the model's own, else {THRESHOLD})",
     )  # fmt: skip
     parser.add_argument(
         "--smooth", type=_count, default=SMOOTH, metavar="N", help=f"average over N windows (default: {SMOOTH})"

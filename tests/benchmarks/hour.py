@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 import minirep  # noqa: E402
 from minirep.audio import open_recording, resample  # noqa: E402
-from minirep.stream import HOP, SMOOTH, THRESHOLD, Event, Stream  # noqa: E402
+from minirep.stream import HOP, SMOOTH, Event, Stream  # noqa: E402
 
 BLOCK = 5000  # samples that arrive at a time, at the most
 GAP = (3.0, 15.0)  # seconds from one clip to the next
@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--model", help="model.npz or checkpoint.pyth (default: the shipped one)")
     parser.add_argument("--backend", default="numpy", choices=("auto", "numpy", "numba"))
     parser.add_argument("--hop", type=float, default=HOP)
-    parser.add_argument("--threshold", type=float, default=THRESHOLD)
+    parser.add_argument("--threshold", type=float, help="default: the model's own")
     parser.add_argument("--smooth", type=int, default=SMOOTH)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
