@@ -489,7 +489,10 @@ def _pulses(up: int, down: int, periods: int) -> np.ndarray:
     half = reach(up, down)
     inputs = np.arange(-half, periods * down + half)
     outputs = np.arange(periods * up) * (down / up)  # their times in input samples
-    return low_pass(inputs[:, None] - outputs, up, down)
+    matrix = np.empty((len(inputs), len(outputs)))
+    for row in range(0, len(inputs), 64):  # a few at a time: the pulse takes several arrays as large as its times
+        matrix[row : row + 64] = low_pass(inputs[row : row + 64, None] - outputs, up, down)
+    return matrix
 
 
 def _polyphase(recording: Recording, up: int, down: int, periods: int):

@@ -98,7 +98,8 @@ def in_zip(data: bytes, rng, change: Callable[[str, bytes], bytes]) -> bytes:
         case 0:
             del entries[name]
         case 1:
-            entries[rng.choice(list(entries))] = entries.pop(name)
+            other = rng.choice(list(entries))
+            entries[other] = entries.pop(name)
         case 2:
             entries[scramble(name.encode(), rng).decode("latin-1")[:200]] = entries[name]
         case _:
