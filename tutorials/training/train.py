@@ -127,13 +127,6 @@ def add_row(path, row):
         csv.writer(file).writerow(row)
 
 
-def wait_while_paused():
-    """Other work may ask for the machine: MINIREP_PAUSE_FILE names a file that means "sleep while I exist"."""
-    flag = os.environ.get("MINIREP_PAUSE_FILE")
-    while flag and os.path.exists(flag):
-        time.sleep(1)
-
-
 def adamw(params, rate, decay=0.05):
     """AdamW; weight decay on the convolutions' and linear layers' weights only."""
     params = list(params)
@@ -207,7 +200,6 @@ def train(args, sounds):
         add_row(log, COLUMNS)
     started, losses, right = time.time(), [], []
     for step, (x, labels) in enumerate(batches(clips, args.seed, first, args.steps, args.batch), first):
-        wait_while_paused()
         loss, logits = learn(twin, optimizer, rate_at(step, args.steps, args.rate), x, labels, dtype)
         losses.append(loss.item())
         right.append((logits.argmax(1) == labels).float().mean().item())
