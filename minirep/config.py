@@ -11,6 +11,7 @@ from importlib import resources
 
 from .errors import MinirepError
 
+MOST_FRAMES = 1 << 15  # of a view, lest a small file ask for memory without end; the published recipes have 512 at most
 MELS = 128  # mel bands of every recipe: the frequency axis of every network
 
 REP = "AudioRepInceptionNeXt"
@@ -49,6 +50,8 @@ class Recipe:
             raise MinirepError(
                 f"recipe {self.name!r}: expected positive numbers and repeat 'frame' or 'sample': {self}"
             )
+        if self.frames > MOST_FRAMES:
+            raise MinirepError(f"recipe {self.name!r}: found {self.frames} frames, expected at most {MOST_FRAMES}")
         if not self.hop >= 1 or not 2 <= self.window <= 2048:
             raise MinirepError(
                 f"recipe {self.name!r}: a window of {self.window} samples every {self.hop}; "

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minirep import RECIPES, Architecture, Classifier, MinirepError, audio, network, store
+from minirep import RECIPES, Architecture, Classifier, MinirepError, Recipe, audio, network, store
 
 SCRIPT = Path(__file__).parent / "fuzz/fuzz.py"
 RUNS = {"wav": 1000, "checkpoint": 400, "model": 400, "yaml": 2000, "manifest": 2000}
@@ -92,3 +92,9 @@ def test_the_largest_filter_takes_little_memory():
     finally:
         tracemalloc.stop()
     assert matrix.nbytes > 4 << 20 and peak < 4 * matrix.nbytes
+
+
+def test_a_recipe_of_a_million_frames_is_refused():
+    """A model of 6 kB asked for 4 GiB."""
+    with pytest.raises(MinirepError, match="found 999999 frames, expected at most 32768"):
+        Recipe("tiny", 16000, 0.1, 20, 10, 999_999, 2, {"class": 2})
