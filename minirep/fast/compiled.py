@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from .. import ops
-from ..count import costs
+from ..count import costs, total
 from ..network import Network, as_input
 from . import build
 from . import threads as teams
@@ -78,7 +78,7 @@ class CompiledNetwork:
         if self._asked:
             return self.threads
         n, frames, mels = shape
-        work = n * sum(part.multiply_adds for part in costs(self.network, frames, mels))
+        work = n * total(costs(self.network, frames, mels)).multiply_adds
         return max(1, min(self.threads, work // WORTH))
 
     def _plan(self, shape):

@@ -8,7 +8,6 @@ are passed over. Several processes share the work; the lines of `folds.jsonl` in
 """
 
 import argparse
-import json
 import pathlib
 import time
 
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from augment import RECIPE, Clips, as_recorded, masked, origins
 from prepare import LABELS
+from questions import add
 from train import BATCH, DEPTHS, PEAK, WIDTH, learn, optimiser, predictions, rate_at, strength_at
 from twin import Twin
 
@@ -100,9 +100,7 @@ def main():
         row = {"left_out": str(name), "steps": args.steps, "seconds": round(time.process_time() - started)}
         row |= {"new": measured(twin, sounds, recorded & (speaker == name))}
         row |= {"known": measured(twin, sounds, recorded & (speaker != name) & sounds["held"])}
-        with open(args.out / "folds.jsonl", "a") as file:
-            file.write(json.dumps(row) + "\n")
-        print(json.dumps(row), flush=True)
+        add(args.out / "folds.jsonl", **row)
 
 
 if __name__ == "__main__":
