@@ -24,7 +24,7 @@ from strategies import Plain, float_network, log_mels
 
 pytest.importorskip("numba")
 
-from minirep import RECIPES, Classifier, MinirepError, bounds, classify, fuse, network, save
+from minirep import RECIPES, Classifier, MinirepError, bounds, classify, fuse, network, ops, save
 from minirep.cli import main
 from minirep.config import INCEPTION, ORDERS, REP, Architecture
 from minirep.errors import MissingExtra
@@ -105,6 +105,36 @@ def test_the_published_architecture():
         net = random_network(Architecture(kind, 8, frames=64, heads={"verb": 5, "noun": 7}))
         assert within_bounds(net, log_mels((2, 100, 128), 0), threads=2)
         assert within_bounds(fuse(net), log_mels((1, 64, 128), 0), threads=2)
+
+
+def with_logits(values):
+    """A network whose head says ``values``, whatever it hears."""
+    arch = Architecture(width=4, depths=(1,), time_kernels=((3,),), freq_kernels=((3,),), time_strides=(1,),
+                        freq_strides=(1,), heads={"class": len(values)}, frames=32)  # fmt: skip
+    net = random_network(arch)
+    head = net.heads["class"]
+    silent = replace(head, weight=np.zeros_like(head.weight), bias=np.array(values, np.float32))
+    return replace(net, heads={"class": silent})
+
+
+@compiled_only
+@given(
+    st.lists(st.floats(-2e4, 2e4, width=32) | st.floats(-20, 20, width=32), min_size=1, max_size=40),
+    st.integers(1, 6),
+)
+def test_softmax_of_any_logits(values, positions):
+    """Some 2^-24 of relative error for each step of an exponential, and for each number that is added up."""
+    net = with_logits(values)
+    p = CompiledNetwork(net)(log_mels((2, 4 * (net.pool[0] + positions - 1), 4 * net.pool[1]), 0))["class"]
+    exact = ops.softmax(np.float64(values))
+    assert p.shape == (2, len(values))
+    np.testing.assert_allclose(p, np.stack([exact, exact]), rtol=(10 + len(values) + positions) * 2**-24, atol=1e-37)
+
+
+@compiled_only
+@pytest.mark.parametrize("values", [(np.nan, 0, 1), (np.inf, 0, 1), (-np.inf, -np.inf), (0.0, np.nan) * 9])
+def test_softmax_of_what_is_no_number(values):
+    assert np.isnan(CompiledNetwork(with_logits(values))(log_mels((1, 32, 128), 0))["class"]).all()
 
 
 @given(st.integers(1, 70), st.integers(1, 300), st.integers(0, 99))

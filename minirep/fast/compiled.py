@@ -1,12 +1,13 @@
 """A whole network as one compiled call, for any input size and number of threads."""
 
+import ctypes
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
-from .. import ops
 from ..count import costs, total
 from ..network import Network, as_input
 from . import build
@@ -49,15 +50,22 @@ class CompiledNetwork:
         Plan(network, self._weights, (1, 1, 1), self.threads)  # packs the weights
 
     def __call__(self, log_mels: np.ndarray) -> dict[str, np.ndarray]:
-        ((_, x),) = self._run(log_mels, ends=slice(-1, None))
-        return {name: ops.head(x, self.network.pool, linear) for name, linear in self.network.heads.items()}
+        with self._at_work(log_mels) as (plan, workspace):
+            run_steps(workspace, 0, len(plan.steps), plan.threads)
+            return {name: p.copy() for name, p in workspace.probabilities.items()}
 
     def stages(self, log_mels: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         """Yields ("stem", y), ("stage1", y) ... as `minirep.stages` does."""
-        return self._run(log_mels, ends=slice(None))
+        with self._at_work(log_mels) as (plan, workspace):
+            done = 0
+            for name, end, buffer, shape in plan.ends:
+                run_steps(workspace, done, end, plan.threads)
+                yield name, workspace.view(buffer, shape).copy()
+                done = end
 
-    def _run(self, log_mels, ends):
-        """Run up to each of these ends of stages, and yield what is there."""
+    @contextmanager
+    def _at_work(self, log_mels):
+        """(plan, workspace that holds the input): nobody else has the workspace meanwhile."""
         x = as_input(self.network, log_mels)[..., 0]
         plan, idle = self._plan(x.shape)
         with self._lock:
@@ -65,11 +73,7 @@ class CompiledNetwork:
         workspace = workspace or Workspace(plan)
         try:
             workspace.input[:] = x
-            done = 0
-            for name, end, buffer, shape in plan.ends[ends]:
-                run_steps(workspace, done, end, plan.threads)
-                yield name, workspace.view(buffer, shape).copy()
-                done = end
+            yield plan, workspace
         finally:
             idle.append(workspace)
 
@@ -94,11 +98,12 @@ class CompiledNetwork:
 def run_steps(workspace: Workspace, first: int, last: int, threads: int) -> None:
     """Run the steps [first, last) of a workspace's plan on a team of threads."""
     run = build.program()
-    steps, tables = workspace.steps[first:last], workspace.tables
-    counter = np.zeros(1, np.int64)  # of arrivals at the meeting points
+    step_bytes, table_bytes = workspace.steps.strides[0], workspace.tables.strides[1]
+    start, count = workspace.steps_at + first * step_bytes, last - first
+    arrivals = ctypes.c_int64(0)  # at the meeting points; of this run alone, as others may still look at an earlier one
 
     def work(thread, threads):
-        run(thread, threads, steps.ctypes.data, steps.strides[0], len(steps), tables[thread].ctypes.data,
-            tables.strides[1], workspace.scratch[thread].ctypes.data, counter.ctypes.data)  # fmt: skip
+        tables, scratch = workspace.tables_at[thread], workspace.scratch_at[thread]
+        run(thread, threads, start, step_bytes, count, tables, table_bytes, scratch, ctypes.addressof(arrivals))
 
     teams.team.run(threads, work)

@@ -105,18 +105,19 @@ def depthwise(thread, threads, x, shape, branches, bias, identity, total, out):
     """One layer. ``shape`` = (outer, length, inner, channels): the axis, and what lies around it in memory."""
     outer, length, inner, channels = shape
     table, count = branches
-    step = inner * channels * FLOAT_BYTES
+    cell = channels * FLOAT_BYTES
+    step = inner * cell
     vectors = channels // LANES
     width = 2 if vectors % 2 == 0 else 1
     outputs = SUMS // width
     tiles = (length + outputs - 1) // outputs
     first, last = share(thread, threads, outer * tiles * inner)
-    for unit in range(first, last):
-        position = unit % inner
-        first_output = unit // inner % tiles * outputs
-        line = ((unit // inner // tiles * length) * inner + position) * channels * FLOAT_BYTES
+    position = first % inner
+    first_output = first // inner % tiles * outputs
+    line = first // inner // tiles * length * step
+    for _ in range(last - first):
         for vector in range(0, vectors, width):
-            offset = line + vector * VECTOR_BYTES
+            offset = line + position * cell + vector * VECTOR_BYTES
             bias_at = bias + vector * VECTOR_BYTES
             total_at = total + offset if total else 0
             if width == 2:
@@ -125,3 +126,10 @@ def depthwise(thread, threads, x, shape, branches, bias, identity, total, out):
             else:
                 tile(1, x + offset, step, length, first_output, table, count, vector, bias_at, identity, total_at,
                      out + offset)  # fmt: skip
+        position += 1
+        if position == inner:
+            position = 0
+            first_output += outputs
+            if first_output >= length:
+                first_output = 0
+                line += length * step

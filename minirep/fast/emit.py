@@ -5,6 +5,7 @@ belongs in which register, we hand LLVM the instructions ourselves: a function m
 Numba compiles its caller, with plain Python loops doing the unrolling. Addresses are plain 64-bit integers.
 """
 
+import math
 import sys
 from contextlib import contextmanager
 
@@ -20,6 +21,7 @@ FLOAT = ir.FloatType()
 VECTOR = ir.VectorType(FLOAT, LANES)
 INT = ir.IntType(64)
 INT_BYTES = 8
+ZEROS = ir.Constant(VECTOR, [0.0] * LANES)
 
 
 def kernel(function):
@@ -93,8 +95,43 @@ class Emitter:
 
     def relu(self, x):
         """Negative values become zero; what is not a number stays so, and is seen."""
-        zero = ir.Constant(VECTOR, [0.0] * LANES)
-        return self.b.select(self.b.fcmp_ordered("<", x, zero), zero, x)
+        return self.b.select(self.b.fcmp_ordered("<", x, ZEROS), ZEROS, x)
+
+    def across(self, operation, x):
+        """One operation over all lanes: a number."""
+        lanes = [self.b.extract_element(x, ir.IntType(32)(i)) for i in range(LANES)]
+        while len(lanes) > 1:
+            lanes = [operation(a, b) for a, b in zip(lanes[::2], lanes[1::2])]
+        return lanes[0]
+
+    def exp(self, x):
+        """The exponential of numbers that are not positive, within some units in the last place; below exp(-87), that.
+
+        x = n log 2 + r with n whole and r at most log 2 / 2: exp(x) = 2^n exp(r), and exp(r) by its Taylor series.
+        Log 2 is taken off in two parts, of which the first has so few digits that n times it is exact.
+        """
+
+        def all_lanes(value, kind=FLOAT):
+            return ir.Constant(ir.VectorType(kind, LANES), [value] * LANES)
+
+        def multiply_add(a, b, c):
+            return self.b.fadd(self.b.fmul(a, b), c)
+
+        lowest = all_lanes(-87.0)
+        x = self.b.select(self.b.fcmp_ordered("<", x, lowest), lowest, x)
+        # So large a number has no digits after the point: adding it rounds, and leaves n in the lowest bits.
+        large = all_lanes(1.5 * 2**23)
+        shifted = multiply_add(x, all_lanes(1 / math.log(2)), large)
+        n = self.b.fsub(shifted, large)
+        first = 0.693359375
+        r = multiply_add(n, all_lanes(first - math.log(2)), multiply_add(n, all_lanes(-first), x))
+        power = all_lanes(1 / math.factorial(7))
+        for k in range(6, -1, -1):
+            power = multiply_add(power, r, all_lanes(1 / math.factorial(k)))
+        word = ir.IntType(32)
+        words = ir.VectorType(word, LANES)
+        exponent = self.b.add(self.b.bitcast(shifted, words), all_lanes(127, word))
+        return self.b.fmul(power, self.b.bitcast(self.b.shl(exponent, all_lanes(23, word)), VECTOR))
 
     @contextmanager
     def loop(self, count):

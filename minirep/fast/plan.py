@@ -5,11 +5,12 @@ nothing: they note down which kernel is to run on which buffers. The list of ste
 one compiled function, `program.run`, without returning to Python in between.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..network import Conv, Depthwise, Network, convs, walk
+from ..network import Conv, Depthwise, Linear, Network, convs, walk
 from ..reparam import fold
 from .memory import BORDER, LINE, Arena, aligned, pack_kernel, pack_matrix, pack_vector, padded
 from .target import ROWS
@@ -19,7 +20,7 @@ TILE = 40 * ROWS  # rows of a tile at most
 TILE_FLOATS = 96 * 1024  # of x, hidden and out together in a tile: 384 KiB, for a second-level cache of 512 KiB or more
 FEW = 96  # rows up to which threads share columns instead: each reads only its part of the weights
 
-STEM, POINTWISE, DEPTHWISE, MIX = range(4)  # kinds of steps
+STEM, POINTWISE, DEPTHWISE, MIX, POOL, SOFTMAX = range(6)  # kinds of steps
 TOTAL = 9  # the word of a DEPTHWISE step that says what to add to its result
 
 
@@ -103,13 +104,33 @@ class Recorder:
         self.steps.append([MIX, x.buffer, x.rows, x.channels, *layers, out.buffer, residual.buffer])
         return out
 
+    def average_pool(self, x: Tensor, window: tuple[int, int]) -> Tensor:
+        n, t, f, c = x.shape
+        out = Tensor(self, (n, t - window[0] + 1, f - window[1] + 1, c))
+        self.steps.append([POOL, x.buffer, n, t, f, x.channels, *window, out.buffer])
+        return out
+
+    def softmax(self, x: Tensor) -> Tensor:
+        n, t, f, c = x.shape
+        out = Tensor(self, (n, 1, 1, c))
+        self.steps.append([SOFTMAX, x.buffer, n, t * f, x.channels, out.buffer])
+        return out
+
+
+def whole_vectors(linear: Linear) -> Conv:
+    """A head as a 1 x 1 convolution, with classes that are impossible in what its last vector has left."""
+    rest = padded(len(linear.bias)) - len(linear.bias)
+    return Conv(np.pad(linear.weight, ((0, 0), (0, rest))), np.pad(linear.bias, (0, rest), constant_values=-np.inf))
+
 
 class Weights:
     """The packed weights of each node of a tree, and what the steps say of them. Batch norms are folded first."""
 
     def __init__(self, network: Network):
         self._packed: dict[int, tuple] = {}  # id of the node: (what must stay alive, words)
-        shapes = [(conv.weight.size // conv.weight.shape[-1], conv.weight.shape[-1]) for conv in convs(network)]
+        self.heads = {name: whole_vectors(linear) for name, linear in network.heads.items()}
+        layers = [*convs(network), *self.heads.values()]
+        shapes = [(layer.weight.size // layer.weight.shape[-1], layer.weight.shape[-1]) for layer in layers]
         # Of a matrix (k, n), or of a kernel with its border; and a bias for each; both up to the end of a cache line.
         self._take = Arena(sum((k + 2 * BORDER + 1) * padded(n) + 2 * LINE for k, n in shapes)).take
 
@@ -145,7 +166,7 @@ class Input:
 
 
 class Plan:
-    """The steps for one input shape (N, T, F), and where each stage ends."""
+    """The steps for one input shape (N, T, F), where each stage ends, and where the probabilities will be."""
 
     def __init__(self, network: Network, weights: Weights, shape: tuple[int, int, int], threads: int):
         recorder = Recorder(weights, threads)
@@ -155,6 +176,10 @@ class Plan:
         self.ends = []  # (name, number of steps, buffer of the result, its shape)
         for name, x in walk(network, Input(recorder, shape, self.frame), recorder):
             self.ends.append((name, len(recorder.steps), x.buffer, x.shape))
+        window = min(network.pool[0], x.shape[1]), min(network.pool[1], x.shape[2])  # as `minirep.ops.logits` does
+        pooled = recorder.average_pool(x, window)
+        heads = {name: recorder.softmax(recorder.pointwise(pooled, head)) for name, head in weights.heads.items()}
+        self.heads = {name: (p.buffer, (shape[0], 1, 1, len(network.heads[name].bias))) for name, p in heads.items()}
         self.steps, self.sizes, self.scratch, self.threads = recorder.steps, recorder.sizes, recorder.scratch, threads
 
 
@@ -166,11 +191,17 @@ class Workspace:
         self.input = self.buffers[0][: np.prod(plan.frame)].reshape(plan.frame)[plan.inside]
         self.scratch = [aligned(plan.scratch) for _ in range(plan.threads)]
         self.tables = np.zeros((plan.threads, 4, TILE + ROWS), np.int64)  # of row addresses, for each thread
+        addresses = [buffer.ctypes.data for buffer in self.buffers]
         self.steps = np.zeros((len(plan.steps), max(map(len, plan.steps))), np.int64)
         for row, step in zip(self.steps, plan.steps):
-            row[: len(step)] = [self.buffers[w.number].ctypes.data if isinstance(w, Buffer) else w for w in step]
+            row[: len(step)] = [addresses[w.number] if isinstance(w, Buffer) else w for w in step]
+        # Asking an array for its address takes longer than a small step.
+        self.steps_at = self.steps.ctypes.data
+        self.tables_at = [tables.ctypes.data for tables in self.tables]
+        self.scratch_at = [scratch.ctypes.data for scratch in self.scratch]
+        self.probabilities = {name: self.view(*place)[:, 0, 0] for name, place in plan.heads.items()}
 
     def view(self, buffer: Buffer, shape: tuple[int, ...]) -> np.ndarray:
         """A buffer as (N, T, F, C), less the channels that fill up its vectors."""
         lying = (*shape[:3], padded(shape[3]))
-        return self.buffers[buffer.number][: np.prod(lying)].reshape(lying)[..., : shape[3]]
+        return self.buffers[buffer.number][: math.prod(lying)].reshape(lying)[..., : shape[3]]

@@ -2,8 +2,9 @@
 
 from .depthwise import depthwise
 from .emit import kernel, meet, word
+from .head import average_pool, softmax
 from .matmul import Bench, Layer, expand_project, pointwise
-from .plan import DEPTHWISE, POINTWISE, STEM
+from .plan import DEPTHWISE, MIX, POINTWISE, POOL, STEM
 from .rows import ZERO
 from .stem import stem
 
@@ -33,9 +34,14 @@ def run(thread, threads, steps, step_bytes, count, tables, table_bytes, scratch,
             shape = (word(w, 2), word(w, 3), word(w, 4), word(w, 5))
             branches, bias, identity = (word(w, 6), word(w, 7)), word(w, 8), word(w, 9)
             depthwise(thread, threads, x, shape, branches, bias, identity, word(w, 10), word(w, 11))
-        else:
+        elif kind == MIX:
             expand, project = _layer(w, ZERO + 4), _layer(w, ZERO + 9)
             expand_project(thread, threads, bench, x, word(w, 2), word(w, 3), expand, project, word(w, 14), word(w, 15))
+        elif kind == POOL:
+            shape, window = (word(w, 2), word(w, 3), word(w, 4), word(w, 5)), (word(w, 6), word(w, 7))
+            average_pool(thread, threads, x, shape, window, word(w, 8))
+        else:
+            softmax(thread, threads, x, (word(w, 2), word(w, 3), word(w, 4)), word(w, 5))
         i += 1
         if threads > 1:
             meet(counter, i * threads)
