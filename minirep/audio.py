@@ -85,6 +85,7 @@ def from_array(samples, rate: int | None) -> Recording:
         raise MinirepError("an array of samples needs its rate: found None, expected rate=16000 or the like")
     rate = _whole_rate(rate, "array")
     try:
+        named = hasattr(samples, "dtype")
         samples = np.asarray(samples)
     except (TypeError, ValueError) as error:  # rows of different lengths, an array on a GPU
         raise MinirepError(f"array: found no array for NumPy ({error}); expected samples in one dimension") from error
@@ -92,6 +93,8 @@ def from_array(samples, rate: int | None) -> Recording:
         raise MinirepError(
             f"array: found shape {samples.shape}, expected one dimension: downmix first, e.g. samples.mean(axis=1)"
         )
+    if samples.dtype.kind == "i" and not named:
+        samples = samples.astype(np.int64)  # Python's integers have no full scale; a 32-bit machine makes int32 of them
     if samples.dtype.kind + str(samples.dtype.itemsize) not in ("f2", "f4", "f8", "i2", "i4", "u1"):
         raise MinirepError(
             f"array: found {samples.dtype}, expected float16, float32, float64, int16, int32 or uint8 samples"
@@ -220,7 +223,7 @@ def _wav_layout(file: BinaryIO, size: int, name: str) -> _Wav | None:
     head = file.read(12)
     if head[:4] not in (b"RIFF", b"RF64", b"BW64") or head[8:] != b"WAVE":
         return None
-    chunks = _chunks(file, name)
+    chunks = _chunks(file, size, name)
     tag, channels, rate, _, frame, bits = struct.unpack("<HHIIHH", _body(file, chunks, b"fmt ", 16, name))
     if tag == EXTENSIBLE:
         tag, tail = struct.unpack("<24xH14s", _body(file, chunks, b"fmt ", 40, name))
@@ -249,11 +252,11 @@ def _wav_layout(file: BinaryIO, size: int, name: str) -> _Wav | None:
     return _Wav(_whole_rate(rate, name), channels, tag, bits // 8, offset, promised // frame)
 
 
-def _chunks(file: BinaryIO, name: str) -> dict[bytes, tuple[int, int]]:
+def _chunks(file: BinaryIO, size: int, name: str) -> dict[bytes, tuple[int, int]]:
     """The chunks up to the samples, {name: (offset, bytes)}. What follows "data" is of no use here."""
     chunks, position = {}, 12
     for _ in range(MOST_CHUNKS):
-        file.seek(position)
+        file.seek(min(position, size))  # streams in memory cannot look 2 GiB ahead on a 32-bit machine
         header = file.read(8)
         if len(header) < 8:
             raise MinirepError(f"{name}: truncated: found no samples up to its end, expected a WAV file's 'data' chunk")
@@ -427,6 +430,7 @@ BETA = 0.1102 * (STOP_DB - 8.7)
 HALF_LENGTH = (STOP_DB - 7.95) / (2.285 * math.pi * (1 - PASS)) / 2
 SIZE = 1 << 14  # outputs computed at a time, at the most
 MOST = 1 << 20  # numbers in one matrix
+MOST_VIEWED = 1 << 27  # numbers in a view whose rows overlap: counted as if they did not, 32-bit machines allow 2 GiB
 ORDER = 12  # coefficients of Farrow's polynomials: their error is below 1e-8 of the largest sample
 
 
@@ -505,7 +509,8 @@ def _polyphase(recording: Recording, up: int, down: int, periods: int):
     def compute(first):
         start = first // up * down - reach(up, down)
         stretch = _stretch(recording, start, start + (rows - 1) * step + width)
-        windows = np.lib.stride_tricks.sliding_window_view(stretch, width)[::step]  # (rows, inputs)
+        steps = step * stretch.itemsize, stretch.itemsize
+        windows = np.lib.stride_tricks.as_strided(stretch, (rows, width), steps, writeable=False)
         return (np.ascontiguousarray(windows) @ matrix).ravel()
 
     return rows * outputs, compute
@@ -527,7 +532,7 @@ def _farrow(recording: Recording, up: int, down: int):
     """The same for such rates as 44101 to 16000, where the pattern repeats too late: 16000 pulses of 280 samples."""
     filters = _farrow_filters(up, down)
     half = reach(up, down)
-    size = max(1, min(SIZE, MOST // len(filters)))
+    size = max(1, min(SIZE, MOST // len(filters), MOST_VIEWED * up // (down * len(filters))))
 
     def compute(first):
         start, phase = divmod(first * down, up)  # the first output lies phase / up after the input at start

@@ -69,7 +69,7 @@ step() { printf '\n== %s: %s (after %s s)\n' "$system" "$1" "$SECONDS"; }
 inside() { # in the root, in a copy of the repository, without the network and with nothing of this environment
     chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 HOME=/root PYTHONDONTWRITEBYTECODE=1 \
         OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1 HYPOTHESIS_PROFILE="${HYPOTHESIS_PROFILE:-quick}" \
-        NUMBA_CACHE_DIR=/tmp/numba PYTHONPATH="$path" sh -c "cd /minirep && $1"
+        NUMBA_CACHE_DIR=/tmp/numba FUZZ_SECONDS=60 PYTHONPATH="$path" sh -c "cd /minirep && $1"
 }
 
 failed=()
@@ -106,14 +106,15 @@ for system in "${systems[@]}"; do
         try "Numba's backend: classify --demo" 'python3 -m minirep classify --demo --backend numba'
     fi
     path=/minirep:/pure
-    pytest='python3 -m pytest -q -p no:cacheprovider'
+    pytest='python3 -m pytest -p no:cacheprovider'
     try "proofs" "$pytest tests/test_exact.py tests/test_laws.py tests/test_verify.py"
     try "core" "$pytest tests/test_ops.py tests/test_network.py tests/test_golden.py tests/test_frontend.py tests/test_audio.py \
         tests/test_classify.py tests/test_store.py tests/test_checkpoint.py tests/test_torchfile.py tests/test_yamltext.py \
         tests/test_bundle.py tests/test_fuzz.py"
     if [ "$system" = arm64 ]; then
         path=/minirep:/pure:/fast
-        try "Numba's backend: its tests" "$pytest tests/test_fast.py"
+        # Not those that compile everything again in other processes: that takes minutes each here.
+        try "Numba's backend: its tests" "$pytest tests/test_fast.py -k 'shape or anywhere or published or softmax or number'"
     fi
 done
 printf '\n== %s\n' "${failed[@]/#/FAILED: }" "done after $SECONDS s"

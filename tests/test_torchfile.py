@@ -72,7 +72,7 @@ def test_names_of_newer_protocols(path):
     (Stored(np.arange(6.0), "Double", shape=(2, 3)), np.arange(6.0).reshape(2, 3)),
     (Stored(np.arange(6.0), "Half", shape=(3, 2)), np.arange(6, dtype="f2").reshape(3, 2)),
     (Stored(np.arange(6.0), "BFloat16", shape=(3, 2)), np.arange(6, dtype="f4").reshape(3, 2)),
-    (Stored(np.arange(6), "Long"), np.arange(6)),
+    (Stored(np.arange(6), "Long"), np.arange(6, dtype="i8")),
     (Stored(np.arange(6), "Int", shape=(2, 2), strides=(2, 1), offset=2), np.array([[2, 3], [4, 5]], "i4")),
     (Stored(np.arange(6.0), shape=(3, 2), strides=(1, 3)), np.arange(6, dtype="f4").reshape(2, 3).T),
     (Stored(np.arange(6.0), shape=(2,), strides=(3,), offset=1), np.array([1, 4], "f4")),

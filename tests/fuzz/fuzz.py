@@ -48,7 +48,7 @@ with instrumented:
 import audio_files  # noqa: E402
 import pyth  # noqa: E402
 
-SECONDS = 2.0  # of processor time for one input
+SECONDS = float(os.environ.get("FUZZ_SECONDS", 2))  # of processor time for one input; an emulated processor needs more
 MEMORY, TIMES = 64 << 20, 64  # bytes that any input may take (a resampler's filters are half of it), and times its size
 TRACED = 16  # one input in so many has its memory measured while fuzzing, as that takes three times as long
 LARGEST = 1 << 16  # bytes of an input
