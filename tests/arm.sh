@@ -113,8 +113,10 @@ for system in "${systems[@]}"; do
         tests/test_bundle.py tests/test_fuzz.py"
     if [ "$system" = arm64 ]; then
         path=/minirep:/pure:/fast
-        # Not those that compile everything again in other processes: that takes minutes each here.
-        try "Numba's backend: its tests" "$pytest tests/test_fast.py -k 'shape or anywhere or published or softmax or number'"
+        # Not those that compile everything again in other processes: that takes minutes each here. The newest NumPy's
+        # matrix product reports divisions by zero under qemu where it divides nothing.
+        try "Numba's backend: its tests" "$pytest tests/test_fast.py -k 'shape or anywhere or published or softmax or number' \
+            -W 'ignore:divide by zero encountered in matmul:RuntimeWarning'"
     fi
 done
 printf '\n== %s\n' "${failed[@]/#/FAILED: }" "done after $SECONDS s"

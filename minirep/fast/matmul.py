@@ -126,9 +126,11 @@ def multiply(rows, x, x_offset, patch, layer, first_k, columns, shift, out, resi
 
 
 @kernel
-def tile_rows(floats):
-    """Rows of a tile, given the floats that each brings into the cache."""
-    return max(ROWS, min(TILE, TILE_FLOATS // floats) // ROWS * ROWS)
+def tile_rows(floats, rows):
+    """Rows of a tile, given the floats that each brings into the cache, and the rows to do: tiles are of one size."""
+    most = max(ROWS, min(TILE, TILE_FLOATS // floats) // ROWS * ROWS)
+    tiles = max(1, (rows + most - 1) // most)
+    return ((rows + tiles - 1) // tiles + ROWS - 1) // ROWS * ROWS
 
 
 @kernel
@@ -143,7 +145,7 @@ def pointwise(thread, threads, bench, x, shape, stride, rows, layer, out, residu
     else:
         blocks = share(thread, threads, (rows + ROWS - 1) // ROWS)
         first, last = blocks[0] * ROWS, min(blocks[1] * ROWS, rows)
-    size = tile_rows(min(channels, DEPTH) + layer.n)
+    size = tile_rows(min(channels, DEPTH) + layer.n, last - first)
     out_shape = (ONE, rows, layer.n)
     residuals = bench.residual if residual else ZERO
     while first < last:
@@ -166,7 +168,7 @@ def expand_project(thread, threads, bench, x, rows, channels, expand, project, o
     blocks = share(thread, threads, (rows + ROWS - 1) // ROWS)
     first, last = blocks[0] * ROWS, min(blocks[1] * ROWS, rows)
     chunk = min(DEPTH, expand.n)
-    size = tile_rows(channels + chunk + project.n)
+    size = tile_rows(channels + chunk + project.n, last - first)
     list_rows(bench.hidden, bench.scratch, ZERO, size, (ONE, size, chunk), (ONE, ONE))
     hidden = bench.hidden
     while first < last:
