@@ -13,7 +13,7 @@ import numpy as np
 from ..network import Conv, Depthwise, Linear, Network, convs, walk
 from ..reparam import fold
 from .memory import BORDER, LINE, Arena, aligned, pack_kernel, pack_matrix, pack_vector, padded
-from .target import ROWS
+from .target import LANES, ROWS
 
 DEPTH = 512  # of K taken at a time, and hidden channels of a chunk: a panel of 512 x 64 floats is 128 KiB
 TILE = 40 * ROWS  # rows of a tile at most
@@ -107,13 +107,13 @@ class Recorder:
     def average_pool(self, x: Tensor, window: tuple[int, int]) -> Tensor:
         n, t, f, c = x.shape
         out = Tensor(self, (n, t - window[0] + 1, f - window[1] + 1, c))
-        self.steps.append([POOL, x.buffer, n, t, f, x.channels, *window, out.buffer])
+        self.steps.append([POOL, x.buffer, n, t, f, x.channels // LANES, *window, out.buffer])
         return out
 
     def softmax(self, x: Tensor) -> Tensor:
         n, t, f, c = x.shape
         out = Tensor(self, (n, 1, 1, c))
-        self.steps.append([SOFTMAX, x.buffer, n, t * f, x.channels, out.buffer])
+        self.steps.append([SOFTMAX, x.buffer, n, t * f, x.channels // LANES, out.buffer])
         return out
 
 

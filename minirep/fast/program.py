@@ -38,10 +38,10 @@ def run(thread, threads, steps, step_bytes, count, tables, table_bytes, scratch,
             expand, project = _layer(w, ZERO + 4), _layer(w, ZERO + 9)
             expand_project(thread, threads, bench, x, word(w, 2), word(w, 3), expand, project, word(w, 14), word(w, 15))
         elif kind == POOL:
-            shape, window = (word(w, 2), word(w, 3), word(w, 4), word(w, 5)), (word(w, 6), word(w, 7))
-            average_pool(thread, threads, x, shape, window, word(w, 8))
-        else:
-            softmax(thread, threads, x, (word(w, 2), word(w, 3), word(w, 4)), word(w, 5))
+            if thread == 0:
+                average_pool(x, word(w, 2), word(w, 3), word(w, 4), word(w, 5), word(w, 6), word(w, 7), word(w, 8))
+        elif thread == 0:
+            softmax(x, word(w, 2), word(w, 3), word(w, 4), word(w, 5))
         i += 1
         if threads > 1:
             meet(counter, i * threads)
