@@ -114,9 +114,9 @@ for system in "${systems[@]}"; do
     if [ "$system" = arm64 ]; then
         path=/minirep:/pure:/fast
         # Not those that compile everything again in other processes: that takes minutes each here. The newest NumPy's
-        # matrix product reports divisions by zero under qemu where it divides nothing.
+        # matrix product warns under qemu of divisions by zero, overflows and invalid values that are not there.
         try "Numba's backend: its tests" "$pytest tests/test_fast.py -k 'shape or anywhere or published or softmax or number' \
-            -W 'ignore:divide by zero encountered in matmul:RuntimeWarning'"
+            -W ignore::RuntimeWarning"
     fi
 done
 printf '\n== %s\n' "${failed[@]/#/FAILED: }" "done after $SECONDS s"

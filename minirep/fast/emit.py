@@ -24,9 +24,17 @@ INT_BYTES = 8
 ZEROS = ir.Constant(VECTOR, [0.0] * LANES)
 
 
-def kernel(function):
+def kernel(function, **options):
     """A compiled function that only others of its kind can call, and that never needs Python: no exceptions even."""
-    return njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    return njit(function, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)
+
+
+def part(function):
+    """A kernel for one kind of steps, which becomes a part of `program.run`.
+
+    As a function of its own, it would be translated with a copy of everything that it calls: a sixth more time.
+    """
+    return kernel(function, inline="always")
 
 
 def signature(args):

@@ -25,7 +25,7 @@ from collections import namedtuple
 
 from numba.extending import intrinsic
 
-from .emit import FLOAT, INT, INT_BYTES, Emitter, kernel, signature
+from .emit import FLOAT, INT, INT_BYTES, Emitter, kernel, part, signature
 from .memory import FLOAT_BYTES, VECTOR_BYTES, panel_width
 from .plan import DEPTH, FEW, TILE, TILE_FLOATS
 from .rows import ONE, ZERO, list_rows, share
@@ -133,7 +133,7 @@ def tile_rows(floats, rows):
     return ((rows + tiles - 1) // tiles + ROWS - 1) // ROWS * ROWS
 
 
-@kernel
+@part
 def pointwise(thread, threads, bench, x, shape, stride, rows, layer, out, residual):
     """A 1 x 1 convolution of x with ``shape`` (T, F, C) at every ``stride``-th position: ``rows`` of them."""
     channels = shape[2]
@@ -162,7 +162,7 @@ def pointwise(thread, threads, bench, x, shape, stride, rows, layer, out, residu
         first = stop
 
 
-@kernel
+@part
 def expand_project(thread, threads, bench, x, rows, channels, expand, project, out, residual):
     """Two 1 x 1 convolutions and a shortcut, tile by tile and chunk by chunk: the second drawing above."""
     blocks = share(thread, threads, (rows + ROWS - 1) // ROWS)

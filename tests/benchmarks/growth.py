@@ -2,12 +2,12 @@
 
     python tests/benchmarks/growth.py [-o docs/growth.svg]
 
-Each point is the median of some forward passes of the compiled backend (full size and one thread, unless it is what
-varies), with the memory that its activations take. Needs `pip install 'minirep[fast,plot]'`.
+Each point is the fastest of eleven forward passes of the compiled backend, which take turns with those of all other
+points (full size and one thread, unless it is what varies), with the memory that its activations take. Needs
+`pip install 'minirep[fast,plot]'`.
 """
 
 import argparse
-import statistics
 import sys
 import time
 from pathlib import Path
@@ -22,20 +22,26 @@ from minirep.fast import CompiledNetwork
 from minirep.fast.threads import allowed_cores
 from minirep.network import random_network
 
+ROUNDS = 11
 
-def point(network, threads=1, batch=1, frames=416, repeat=7) -> tuple[float, float]:
-    """(milliseconds, MiB of activations)."""
-    compiled = CompiledNetwork(network, threads)
-    x = np.random.default_rng(0).normal(-5, 3, (batch, frames, 128)).astype(np.float32)
-    compiled(x)
-    seconds = []
-    for _ in range(repeat):
+
+class Point:
+    """One setting: milliseconds of its passes so far, MiB of its activations."""
+
+    def __init__(self, x, network, threads=1, batch=1, frames=416):
+        self.x, self.compiled, self.times = x, CompiledNetwork(network, threads), []
+        self.log_mels = np.random.default_rng(0).normal(-5, 3, (batch, frames, 128)).astype(np.float32)
+        self.run()
+        plan, _ = self.compiled._plan(self.log_mels.shape)
+        self.memory = (sum(plan.sizes) + threads * plan.scratch) * 4 / 2**20
+
+    def run(self) -> float:
         start = time.perf_counter()
-        compiled(x)
-        seconds.append(time.perf_counter() - start)
-    plan, _ = compiled._plan(x.shape)
-    memory = sum(plan.sizes) + threads * plan.scratch
-    return statistics.median(seconds) * 1e3, memory * 4 / 2**20
+        self.compiled(self.log_mels)
+        return 1e3 * (time.perf_counter() - start)
+
+    def row(self) -> tuple[float, float, float]:
+        return self.x, min(self.times), self.memory
 
 
 def network(width):
@@ -47,14 +53,18 @@ def main() -> None:
     parser.add_argument("-o", default="docs/growth.svg", metavar="FILE")
     args = parser.parse_args()
     full = network(64)
-    series = {
-        "clip length, s (1 batch, width 64)": [(f * 0.005, *point(full, frames=f)) for f in range(208, 3329, 208)],
-        "batch (2.08 s, width 64)": [(n, *point(full, batch=n)) for n in range(1, 9)],
-        "multiply-adds, relative to width 64": [((w / 64) ** 2, *point(network(w))) for w in range(8, 97, 8)],
-        "threads (2.08 s, width 64)": [(n, *point(full, threads=n)) for n in range(1, allowed_cores() + 1)],
+    points = {
+        "clip length, s (1 batch, width 64)": [Point(f * 0.005, full, frames=f) for f in range(208, 3329, 208)],
+        "batch (2.08 s, width 64)": [Point(n, full, batch=n) for n in range(1, 9)],
+        "multiply-adds, relative to width 64": [Point((w / 64) ** 2, network(w)) for w in range(8, 97, 8)],
+        "threads (2.08 s, width 64)": [Point(n, full, threads=n) for n in range(1, allowed_cores() + 1)],
     }
-    for name, points in series.items():
-        print(name, *(f"{x:.3g}: {ms:.1f} ms, {mib:.1f} MiB" for x, ms, mib in points), sep="\n  ")
+    for _ in range(ROUNDS):  # all take turns, so that a slow minute of the machine is no point's own
+        for point in (point for row in points.values() for point in row):
+            point.times.append(point.run())
+    series = {name: [point.row() for point in row] for name, row in points.items()}
+    for name, rows in series.items():
+        print(name, *(f"{x:.3g}: {ms:.1f} ms, {mib:.1f} MiB" for x, ms, mib in rows), sep="\n  ")
     draw(series, args.o)
 
 
