@@ -320,7 +320,7 @@ def _soundfile(file: BinaryIO, name: str) -> Recording:
     try:
         import soundfile
     except ImportError as error:
-        raise MissingExtra("soundfile", "audio", f"{name}: not a WAV file of integers or floats: reading it") from error
+        raise MissingExtra("soundfile", "audio", f"{name}: found no WAV of integers or floats: other sound") from error
     except OSError as error:  # the package is there, the C library under it is not
         raise MinirepError(f"{name}: soundfile cannot load libsndfile, which has to be installed ({error})") from error
     path = getattr(file, "name", None)

@@ -81,9 +81,10 @@ def test_what_does_not_go_together(recording, capsys, options):
     assert str(options[0]) in capsys.readouterr().err
 
 
-def test_plot_needs_one_recording_and_a_timeline(recording, capsys):
-    assert main(["classify", recording, "--plot", "x.png"]) == 2
-    assert "--plot goes with --timeline" in capsys.readouterr().err
+def test_options_that_need_one_recording_or_a_timeline(recording, capsys):
+    for options in (["--plot", "x.png"], ["--hop", "0.5"], ["--threshold", "0.6"], ["--smooth", "2"], ["--all"]):
+        assert main(["classify", recording, *options]) == 2
+        assert f"{options[0]} goes with --timeline" in capsys.readouterr().err
     assert run(recording, recording, "--plot", "x.png") == 2
     assert "found 2 recordings" in capsys.readouterr().err
 

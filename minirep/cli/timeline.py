@@ -9,7 +9,7 @@ from .. import audio, timeline
 from ..classify import Classifier
 from ..errors import MinirepError
 from ..report import BLOCKS, Progress, can_show, complain, say, shown
-from ..stream import Event
+from ..stream import HOP, SMOOTH, Event
 from .listen import add_event_arguments, as_json, clock, event_line, make_stream
 
 
@@ -23,8 +23,10 @@ def add_arguments(parser) -> None:
 def check(args, sources: list) -> None:
     """Refuse what does not go together, before anything is done."""
     if not args.timeline:
-        if args.plot:
-            raise MinirepError("--plot goes with --timeline")
+        defaults = {"plot": None, "hop": HOP, "threshold": None, "smooth": SMOOTH, "all": False}
+        for name, default in defaults.items():
+            if getattr(args, name) != default:
+                raise MinirepError(f"--{name} goes with --timeline")
         return
     if args.top or args.views:
         raise MinirepError("--timeline goes without --top and --views: it looks at every window, and at the best label")
