@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import resources
+from numbers import Integral, Real
 
 from .errors import MinirepError
 
@@ -42,13 +43,22 @@ class Recipe:
     repeat: str = "frame"
 
     def __post_init__(self):
-        numbers = (self.rate, self.clip_seconds, self.window_ms, self.hop_ms, self.frames, self.views)
-        if not all(isinstance(n, (int, float)) and 0 < n < 1e6 for n in numbers) or self.repeat not in (
-            "frame",
-            "sample",
+        whole, real = (self.rate, self.frames, self.views), (self.clip_seconds, self.window_ms, self.hop_ms)
+        positive = all(isinstance(n, Integral) for n in whole) and all(isinstance(n, Real) for n in real)
+        positive = positive and all(0 < n < 1e6 for n in whole + real)
+        if not positive or self.repeat not in ("frame", "sample"):
+            raise MinirepError(
+                f"recipe {self.name!r}: expected positive numbers, rate, frames and views whole, and repeat 'frame' or "
+                f"'sample': {self}"
+            )
+        heads = isinstance(self.heads, dict) and self.heads.items()
+        if (
+            not isinstance(self.name, str)
+            or not heads
+            or not all(isinstance(k, str) and isinstance(n, Integral) and n > 0 for k, n in heads)
         ):
             raise MinirepError(
-                f"recipe {self.name!r}: expected positive numbers and repeat 'frame' or 'sample': {self}"
+                f"recipe {self.name!r}: found heads {self.heads!r}, expected a name, and heads with numbers of classes"
             )
         if self.frames > MOST_FRAMES:
             raise MinirepError(f"recipe {self.name!r}: found {self.frames} frames, expected at most {MOST_FRAMES}")

@@ -23,6 +23,8 @@ Source: Lau, Rehman, Po, "AudioRepInceptionNeXt", 2024, section 3; the elder: La
 """
 
 import dataclasses
+import math
+import numbers
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -305,6 +307,9 @@ def check(network: Network) -> Network:
             expect(isinstance(node.bn, BatchNorm), f"{name}.bn", type(node.bn).__name__, "BatchNorm")
             for part in ("scale", "shift", "mean", "variance"):
                 array(getattr(node.bn, part), channels, f"{name}.bn.{part}")
+            eps_fits = isinstance(node.bn.eps, numbers.Real) and 0 <= node.bn.eps < math.inf
+            expect(eps_fits, f"{name}.bn.eps", repr(node.bn.eps), "a number of at least 0")
+        expect(isinstance(node.relu, bool), f"{name}.relu", repr(node.relu), "True or False")
         return channels[0]
 
     def block(node, c_in, name):
@@ -317,6 +322,7 @@ def check(network: Network) -> Network:
                 expect(isinstance(layer, Depthwise), where, type(layer).__name__, "Depthwise")
                 expect(layer.axis in ("time", "frequency"), f"{where}.axis", repr(layer.axis), "time or frequency")
                 expect(layer.branches, where, "no branches", "at least one")
+                expect(isinstance(layer.identity, bool), f"{where}.identity", repr(layer.identity), "True or False")
                 for b, branch in enumerate(layer.branches):
                     conv(branch, (None, c), f"{where}.branches.{b}")
                     taps = len(branch.weight)

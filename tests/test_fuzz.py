@@ -1,6 +1,7 @@
 """The fuzzers' targets (tests/fuzz/fuzz.py) for a few seconds, and every fault that the fuzzers have found."""
 
 import io
+import json
 import struct
 import subprocess
 import sys
@@ -92,6 +93,22 @@ def test_the_largest_filter_takes_little_memory():
     finally:
         tracemalloc.stop()
     assert matrix.nbytes > 4 << 20 and peak < 4 * matrix.nbytes
+
+
+def test_a_models_numbers_are_numbers(model):
+    """A text in place of a batch norm's epsilon ended in NumPy's own exception."""
+    with zipfile.ZipFile(model) as archive:
+        header = json.loads(bytes(np.lib.format.read_array(io.BytesIO(archive.read("header.npy")))))
+    stem = header["network"]["Network"]["stem"]["Conv"]
+    bn = stem["bn"]["BatchNorm"]
+    for node, key, value in ((bn, "eps", "x\ny"), (bn, "eps", None), (bn, "eps", -1), (stem, "relu", "yes"),
+                             (header["recipe"], "heads", 1), (header["recipe"], "frames", 1.5)):  # fmt: skip
+        kept, node[key] = node[key], value
+        changed = io.BytesIO()
+        np.save(changed, np.frombuffer(json.dumps(header).encode(), np.uint8))
+        with_entry(model, "header.npy", changed.getvalue())
+        assert key in refused(model) and "expected" in refused(model)
+        node[key] = kept
 
 
 def test_a_recipe_of_a_million_frames_is_refused():

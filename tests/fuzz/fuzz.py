@@ -12,6 +12,7 @@ The inputs grow from the seeds that each target builds. Most changes are made in
 and checksums are then put right again: a file that is refused for its checksum tests little else.
 """
 
+import codecs
 import contextlib
 import io
 import json
@@ -51,6 +52,7 @@ import pyth  # noqa: E402
 SECONDS = float(os.environ.get("FUZZ_SECONDS", 2))  # of processor time for one input; an emulated processor needs more
 MEMORY, TIMES = 64 << 20, 64  # bytes that any input may take (a resampler's filters are half of it), and times its size
 TRACED = 16  # one input in so many has its memory measured while fuzzing, as that takes three times as long
+codecs.lookup("raw_unicode_escape")  # pickletools decodes text with it: not a module that an input looks for
 LARGEST = 1 << 16  # bytes of an input
 TINY = Recipe("tiny", 16000, 0.1, 20, 10, 16, 2, {"class": 2})
 NUMBERS = (0, 1, 2, 3, 7, 8, 127, 128, 255, 256, 32767, 32768, 65535, 65536, 1 << 24, (1 << 31) - 1, 1 << 31,
