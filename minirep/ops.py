@@ -183,12 +183,14 @@ def mix(x, convs, residual):
     return y.reshape(residual.shape)
 
 
-def logits(x, pool, linear):
-    """The head before its softmax: (N, T, F, C) -> (N, T', F', classes), one row of logits per pooling position.
+def pool_window(pool, x):
+    """The head's pooling window over (T, F): an input (N, T, F, C) smaller than it is pooled whole."""
+    return min(pool[0], x.shape[1]), min(pool[1], x.shape[2])
 
-    An input smaller than the pooling window is pooled whole.
-    """
-    window = min(pool[0], x.shape[1]), min(pool[1], x.shape[2])
+
+def logits(x, pool, linear):
+    """The head before its softmax: (N, T, F, C) -> (N, T', F', classes), one row of logits per pooling position."""
+    window = pool_window(pool, x)
     return matmul(average_pool(x, window), linear.weight) + linear.bias
 
 

@@ -57,6 +57,19 @@ def with_entry(path, name: str, content: bytes):
             archive.writestr(entry, content)
 
 
+def header_of(path) -> bytes:
+    """What a model says of itself, in JSON."""
+    with zipfile.ZipFile(path) as archive:
+        return bytes(np.lib.format.read_array(io.BytesIO(archive.read("header.npy"))))
+
+
+def with_header(path, content: bytes):
+    """The same model with other words about itself."""
+    array = io.BytesIO()
+    np.save(array, np.frombuffer(content, np.uint8))
+    with_entry(path, "header.npy", array.getvalue())
+
+
 @pytest.mark.parametrize(
     "text", ["{'descr': '|u1', 'shape': (((", "{'descr':\n '", "\t0\n  1\n 2", "(" * 3000, "'\\N{DASH}'"]
 )
@@ -70,11 +83,7 @@ def test_an_array_header_that_python_cannot_tokenize(model, text):
 @pytest.mark.parametrize("coding", ["utf-16", "utf-32-be"])
 def test_a_model_says_what_it_is_in_utf_8(model, coding):
     """json.loads takes the others as well, and looks for a module that decodes them."""
-    with zipfile.ZipFile(model) as archive:
-        header = np.lib.format.read_array(io.BytesIO(archive.read("header.npy")))
-    other = io.BytesIO()
-    np.save(other, np.frombuffer(bytes(header).decode().encode(coding), np.uint8))
-    with_entry(model, "header.npy", other.getvalue())
+    with_header(model, header_of(model).decode().encode(coding))
     assert "not a minirep model" in refused(model)
 
 
@@ -97,16 +106,13 @@ def test_the_largest_filter_takes_little_memory():
 
 def test_a_models_numbers_are_numbers(model):
     """A text in place of a batch norm's epsilon ended in NumPy's own exception."""
-    with zipfile.ZipFile(model) as archive:
-        header = json.loads(bytes(np.lib.format.read_array(io.BytesIO(archive.read("header.npy")))))
+    header = json.loads(header_of(model))
     stem = header["network"]["Network"]["stem"]["Conv"]
     bn = stem["bn"]["BatchNorm"]
     for node, key, value in ((bn, "eps", "x\ny"), (bn, "eps", None), (bn, "eps", -1), (stem, "relu", "yes"),
                              (header["recipe"], "heads", 1), (header["recipe"], "frames", 1.5)):  # fmt: skip
         kept, node[key] = node[key], value
-        changed = io.BytesIO()
-        np.save(changed, np.frombuffer(json.dumps(header).encode(), np.uint8))
-        with_entry(model, "header.npy", changed.getvalue())
+        with_header(model, json.dumps(header).encode())
         assert key in refused(model) and "expected" in refused(model)
         node[key] = kept
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..network import Conv, Depthwise, Linear, Network, convs, walk
+from ..ops import pool_window
 from ..reparam import fold
 from .memory import BORDER, LINE, Arena, aligned, pack_kernel, pack_matrix, pack_vector, padded
 from .target import LANES, ROWS
@@ -176,8 +177,7 @@ class Plan:
         self.ends = []  # (name, number of steps, buffer of the result, its shape)
         for name, x in walk(network, Input(recorder, shape, self.frame), recorder):
             self.ends.append((name, len(recorder.steps), x.buffer, x.shape))
-        window = min(network.pool[0], x.shape[1]), min(network.pool[1], x.shape[2])  # as `minirep.ops.logits` does
-        pooled = recorder.average_pool(x, window)
+        pooled = recorder.average_pool(x, pool_window(network.pool, x))
         heads = {name: recorder.softmax(recorder.pointwise(pooled, head)) for name, head in weights.heads.items()}
         self.heads = {name: (p.buffer, (shape[0], 1, 1, len(network.heads[name].bias))) for name, p in heads.items()}
         self.steps, self.sizes, self.scratch, self.threads = recorder.steps, recorder.sizes, recorder.scratch, threads
