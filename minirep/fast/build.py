@@ -83,28 +83,31 @@ def _compile() -> bytes:
     signature = types.void(*[types.int64] * program.ARGUMENTS)
     options = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
     compiled = njit(signature, **options)(program.run).overloads[signature.args]
-    module = llvm.parse_assembly(compiled.library.get_llvm_str())
+    module = llvm.parse_assembly(compiled.library.get_llvm_str().replace(" optnone", ""))
     entry = compiled.fndesc.llvm_func_name
     for function in module.functions:
         if not function.is_declaration:
             function.linkage = "external" if function.name == entry else "internal"
     module.get_function(entry).name = "run"
-    _drop_unused(module)
+    _optimise(module)
     called = {f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")}
     if not called <= SYSTEM_FUNCTIONS:
         raise MinirepError(f"the compiled program calls {', '.join(sorted(called))}, expected {SYSTEM_FUNCTIONS}")
     return _machine().emit_object(module)
 
 
-def _drop_unused(module) -> None:
-    """Remove functions and data that nothing uses, by whichever interface this llvmlite has for it."""
-    if hasattr(llvm, "create_new_module_pass_manager"):
-        passes = llvm.create_new_module_pass_manager()
-        passes.add_global_dead_code_eliminate_pass()
-        passes.run(module, llvm.create_pass_builder(_machine(), llvm.create_pipeline_tuning_options()))
+def _optimise(module) -> None:
+    """All of LLVM's passes, by whichever interface this llvmlite has for them."""
+    if hasattr(llvm, "create_pass_builder"):
+        options = llvm.create_pipeline_tuning_options(speed_level=3)
+        options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = False
+        builder = llvm.create_pass_builder(_machine(), options)
+        builder.getModulePassManager().run(module, builder)
     else:
+        builder = llvm.create_pass_manager_builder()
+        builder.opt_level = 3
         passes = llvm.create_module_pass_manager()
-        passes.add_global_dce_pass()
+        builder.populate(passes)
         passes.run(module)
 
 

@@ -16,7 +16,7 @@ version is `minirep.ops.depthwise`.
 
 from numba.extending import intrinsic
 
-from .emit import INT, Emitter, part, signature
+from .emit import INT, Emitter, kernel, signature
 from .memory import BORDER, FLOAT_BYTES, SUMS, VECTOR_BYTES
 from .rows import share
 from .target import LANES
@@ -100,7 +100,7 @@ def tile(typingctx, vectors, x, step, length, first, branches, count, vector, bi
     return signature(args), codegen
 
 
-@part
+@kernel
 def depthwise(thread, threads, x, shape, branches, bias, identity, total, out):
     """One layer. ``shape`` = (outer, length, inner, channels): the axis, and what lies around it in memory."""
     outer, length, inner, channels = shape

@@ -15,6 +15,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from .memory import FLOAT_BYTES
+from .plan import WORDS
 from .target import LANES
 
 FLOAT = ir.FloatType()
@@ -29,17 +30,18 @@ def kernel(function, **options):
     return njit(function, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)
 
 
-def part(function):
-    """A kernel for one kind of steps, which becomes a part of `program.run`.
-
-    As a function of its own, it would be translated with a copy of everything that it calls: a sixth more time.
-    """
-    return kernel(function, inline="always")
-
-
 def signature(args):
     """The intrinsics here take integers (sizes and addresses) and return nothing."""
     return types.void(*args)
+
+
+def leave(function):
+    """Have LLVM leave a function as it is, and apart, until `build` has the whole program and improves it once.
+
+    Numba would improve every function by itself, and again inside of each caller.
+    """
+    function.attributes.add("noinline")
+    function.attributes.add("optnone")
 
 
 def number(value):
@@ -52,8 +54,7 @@ class Emitter:
 
     def __init__(self, builder):
         self.b = builder
-        # Code written out like ours is long; copied into every caller it would only take time to compile.
-        builder.function.attributes.add("noinline")
+        leave(builder.function)
 
     def add(self, x, y):
         return self.b.add(number(x), number(y))
@@ -149,14 +150,27 @@ class Emitter:
 
 
 @intrinsic
-def word(typingctx, address, index):
-    """The 64-bit integer that stands so many places after an address."""
+def later(typingctx):
+    """A kernel that contains no other intrinsic of ours says this first: `leave` it for later."""
 
     def codegen(context, builder, _, values):
-        place = builder.add(values[0], builder.mul(values[1], INT(INT_BYTES)))
-        return builder.load(builder.inttoptr(place, INT.as_pointer()))
+        leave(builder.function)
+        return context.get_dummy_value()
 
-    return types.int64(address, index), codegen
+    return types.void(), codegen
+
+
+@intrinsic
+def words(typingctx, address):
+    """The words of a step, from its address on: a tuple of integers."""
+    result = types.UniTuple(types.int64, WORDS)
+
+    def codegen(context, builder, _, values):
+        leave(builder.function)
+        first = builder.inttoptr(values[0], INT.as_pointer())
+        return context.make_tuple(builder, result, [builder.load(builder.gep(first, [INT(i)])) for i in range(WORDS)])
+
+    return result(address), codegen
 
 
 @intrinsic
@@ -164,6 +178,7 @@ def put_integer(typingctx, address, value):
     """Write a 64-bit integer to an address."""
 
     def codegen(context, builder, _, values):
+        leave(builder.function)
         builder.store(values[1], builder.inttoptr(values[0], INT.as_pointer()))
         return context.get_dummy_value()
 

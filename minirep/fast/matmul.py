@@ -25,7 +25,7 @@ from collections import namedtuple
 
 from numba.extending import intrinsic
 
-from .emit import FLOAT, INT, INT_BYTES, Emitter, kernel, part, signature
+from .emit import FLOAT, INT, INT_BYTES, Emitter, kernel, later, signature
 from .memory import FLOAT_BYTES, VECTOR_BYTES, panel_width
 from .plan import DEPTH, FEW, TILE, TILE_FLOATS
 from .rows import ONE, ZERO, list_rows, share
@@ -128,14 +128,16 @@ def multiply(rows, x, x_offset, patch, layer, first_k, columns, shift, out, resi
 @kernel
 def tile_rows(floats, rows):
     """Rows of a tile, given the floats that each brings into the cache, and the rows to do: tiles are of one size."""
+    later()
     most = max(ROWS, min(TILE, TILE_FLOATS // floats) // ROWS * ROWS)
     tiles = max(1, (rows + most - 1) // most)
     return ((rows + tiles - 1) // tiles + ROWS - 1) // ROWS * ROWS
 
 
-@part
+@kernel
 def pointwise(thread, threads, bench, x, shape, stride, rows, layer, out, residual):
     """A 1 x 1 convolution of x with ``shape`` (T, F, C) at every ``stride``-th position: ``rows`` of them."""
+    later()
     channels = shape[2]
     first, last = 0, rows
     columns = (0, layer.n)
@@ -162,9 +164,10 @@ def pointwise(thread, threads, bench, x, shape, stride, rows, layer, out, residu
         first = stop
 
 
-@part
+@kernel
 def expand_project(thread, threads, bench, x, rows, channels, expand, project, out, residual):
     """Two 1 x 1 convolutions and a shortcut, tile by tile and chunk by chunk: the second drawing above."""
+    later()
     blocks = share(thread, threads, (rows + ROWS - 1) // ROWS)
     first, last = blocks[0] * ROWS, min(blocks[1] * ROWS, rows)
     chunk = min(DEPTH, expand.n)

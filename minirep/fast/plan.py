@@ -22,6 +22,7 @@ TILE_FLOATS = 96 * 1024  # of x, hidden and out together in a tile: 384 KiB, for
 FEW = 96  # rows up to which threads share columns instead: each reads only its part of the weights
 
 STEM, POINTWISE, DEPTHWISE, MIX, POOL, SOFTMAX = range(6)  # kinds of steps
+WORDS = 16  # of a step at most, its kind included
 TOTAL = 9  # the word of a DEPTHWISE step that says what to add to its result
 
 
@@ -192,7 +193,7 @@ class Workspace:
         self.scratch = [aligned(plan.scratch) for _ in range(plan.threads)]
         self.tables = np.zeros((plan.threads, 4, TILE + ROWS), np.int64)  # of row addresses, for each thread
         addresses = [buffer.ctypes.data for buffer in self.buffers]
-        self.steps = np.zeros((len(plan.steps), max(map(len, plan.steps))), np.int64)
+        self.steps = np.zeros((len(plan.steps), WORDS), np.int64)
         for row, step in zip(self.steps, plan.steps):
             row[: len(step)] = [addresses[w.number] if isinstance(w, Buffer) else w for w in step]
         # Asking an array for its address takes longer than a small step.

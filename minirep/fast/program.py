@@ -1,19 +1,18 @@
 """The compiled program: runs the steps that `plan` has recorded. `build` turns it into machine code."""
 
 from .depthwise import depthwise
-from .emit import kernel, meet, word
+from .emit import kernel, meet, words
 from .head import average_pool, softmax
 from .matmul import Bench, Layer, expand_project, pointwise
 from .plan import DEPTHWISE, MIX, POINTWISE, POOL, STEM
-from .rows import ZERO
 from .stem import stem
 
 ARGUMENTS = 9  # all of them 64-bit integers
 
 
 @kernel
-def _layer(w, i):
-    return Layer(word(w, i), word(w, i + 1), word(w, i + 2), word(w, i + 3), word(w, i + 4))
+def _layer(words):
+    return Layer(words[0], words[1], words[2], words[3], words[4])
 
 
 def run(thread, threads, steps, step_bytes, count, tables, table_bytes, scratch, counter):
@@ -21,27 +20,21 @@ def run(thread, threads, steps, step_bytes, count, tables, table_bytes, scratch,
     bench = Bench(tables, tables + table_bytes, tables + 2 * table_bytes, tables + 3 * table_bytes, scratch)
     i = 0
     while i < count:
-        w = steps + i * step_bytes  # its words
-        kind, x = word(w, 0), word(w, 1)
+        w = words(steps + i * step_bytes)
+        kind, x = w[0], w[1]
         if kind == STEM:
-            shape, patch = (word(w, 2), word(w, 3), word(w, 4)), (word(w, 5), word(w, 6))
-            stem(thread, threads, bench, x, shape, patch, _layer(w, ZERO + 7), word(w, 12))
+            stem(thread, threads, bench, x, w[2:5], w[5:7], _layer(w[7:12]), w[12])
         elif kind == POINTWISE:
-            shape, stride = (word(w, 2), word(w, 3), word(w, 4)), (word(w, 5), word(w, 6))
-            layer = _layer(w, ZERO + 8)
-            pointwise(thread, threads, bench, x, shape, stride, word(w, 7), layer, word(w, 13), word(w, 14))
+            pointwise(thread, threads, bench, x, w[2:5], w[5:7], w[7], _layer(w[8:13]), w[13], w[14])
         elif kind == DEPTHWISE:
-            shape = (word(w, 2), word(w, 3), word(w, 4), word(w, 5))
-            branches, bias, identity = (word(w, 6), word(w, 7)), word(w, 8), word(w, 9)
-            depthwise(thread, threads, x, shape, branches, bias, identity, word(w, 10), word(w, 11))
+            depthwise(thread, threads, x, w[2:6], w[6:8], w[8], w[9], w[10], w[11])
         elif kind == MIX:
-            expand, project = _layer(w, ZERO + 4), _layer(w, ZERO + 9)
-            expand_project(thread, threads, bench, x, word(w, 2), word(w, 3), expand, project, word(w, 14), word(w, 15))
+            expand_project(thread, threads, bench, x, w[2], w[3], _layer(w[4:9]), _layer(w[9:14]), w[14], w[15])
         elif kind == POOL:
             if thread == 0:
-                average_pool(x, word(w, 2), word(w, 3), word(w, 4), word(w, 5), word(w, 6), word(w, 7), word(w, 8))
+                average_pool(x, w[2], w[3], w[4], w[5], w[6], w[7], w[8])
         elif thread == 0:
-            softmax(x, word(w, 2), word(w, 3), word(w, 4), word(w, 5))
+            softmax(x, w[2], w[3], w[4], w[5])
         i += 1
         if threads > 1:
             meet(counter, i * threads)

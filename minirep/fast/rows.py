@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .emit import INT_BYTES, kernel, put_integer
+from .emit import INT_BYTES, kernel, later, put_integer
 from .memory import FLOAT_BYTES
 from .target import ROWS
 
@@ -13,6 +13,7 @@ ZERO, ONE = np.int64(0), np.int64(1)
 @kernel
 def share(thread, threads, units):
     """The units of work [first, last) of one thread: neighbours, and equally many for all but rounding."""
+    later()
     return units * thread // threads, units * (thread + 1) // threads
 
 

@@ -15,7 +15,7 @@ The plain version is `minirep.ops.stem`.
 
 from numba.extending import intrinsic
 
-from .emit import Emitter, part, signature
+from .emit import Emitter, kernel, signature
 from .matmul import multiply
 from .memory import FLOAT_BYTES, VECTOR_BYTES
 from .plan import TILE
@@ -40,7 +40,7 @@ def largest(typingctx, count, out, a, b, c):
     return signature(args), codegen
 
 
-@part
+@kernel
 def stem(thread, threads, bench, x, shape, patch, layer, out):
     """``shape`` = (N, T, F) of the input, which at ``x`` stands in a frame of zeros that fits a ``patch`` (kt, kf).
 
