@@ -83,7 +83,7 @@ def _compile() -> bytes:
     signature = types.void(*[types.int64] * program.ARGUMENTS)
     options = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
     compiled = njit(signature, **options)(program.run).overloads[signature.args]
-    module = llvm.parse_assembly(compiled.library.get_llvm_str().replace(" optnone", ""))
+    module = llvm.parse_assembly(compiled.library.get_llvm_str().replace(" optnone", ""))  # see `emit.leave`
     entry = compiled.fndesc.llvm_func_name
     for function in module.functions:
         if not function.is_declaration:
@@ -97,7 +97,10 @@ def _compile() -> bytes:
 
 
 def _optimise(module) -> None:
-    """All of LLVM's passes, by whichever interface this llvmlite has for them."""
+    """LLVM's passes for the whole program, by whichever interface this llvmlite has for them.
+
+    Without its search for vectors and its unrolling of loops: the kernels' are written out already.
+    """
     if hasattr(llvm, "create_pass_builder"):
         options = llvm.create_pipeline_tuning_options(speed_level=3)
         options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = False

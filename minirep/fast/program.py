@@ -11,8 +11,8 @@ ARGUMENTS = 9  # all of them 64-bit integers
 
 
 @kernel
-def _layer(words):
-    return Layer(words[0], words[1], words[2], words[3], words[4])
+def _layer(w):
+    return Layer(w[0], w[1], w[2], w[3], w[4])
 
 
 def run(thread, threads, steps, step_bytes, count, tables, table_bytes, scratch, counter):

@@ -51,8 +51,8 @@ class Clips:
     """Random training clips from the sounds of `prepare.py`, reproducible from a seed a batch."""
 
     # what a clip is made from, and how often
-    MIX = (("fsdd", 0.18), ("shifted", 0.2), ("synthetic", 0.22), ("words", 0.16), ("talk", 0.06), ("apart", 0.07),
-           ("sound", 0.05), ("silence", 0.06))  # fmt: skip
+    MIX = (("fsdd", 0.22), ("shifted", 0.22), ("synthetic", 0.22), ("words", 0.14), ("talk", 0.06), ("apart", 0.04),
+           ("sound", 0.04), ("silence", 0.06))  # fmt: skip
 
     def __init__(self, sounds, keep, seed=0):
         """sounds: the arrays of `sounds.npz`; keep: which of them may be used, a mask."""
