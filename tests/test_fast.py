@@ -296,6 +296,17 @@ def test_without_numba(monkeypatch):
         small_classifier(backend="numba")
 
 
+@compiled_only
+def test_a_numba_that_cannot_be_imported(monkeypatch, tmp_path):
+    (tmp_path / "numba.py").write_text("raise ImportError('Numba needs NumPy 9.9 or less.\\nGot NumPy 10.0.')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "numba", raising=False)
+    monkeypatch.setattr(build, "kept", lambda: False)
+    assert small_classifier().backend == "numpy"
+    with pytest.raises(MinirepError, match=r"cannot be imported: Numba needs NumPy 9.9 or less.$"):
+        small_classifier(backend="numba")
+
+
 def test_a_classifier_travels_between_processes():
     clf, x = small_classifier(threads=1), log_mels((1, 32, 128), 0)
     again = pickle.loads(pickle.dumps(clf))

@@ -25,9 +25,9 @@ INT_BYTES = 8
 ZEROS = ir.Constant(VECTOR, [0.0] * LANES)
 
 
-def kernel(function, **options):
+def kernel(function):
     """A compiled function that only others of its kind can call, and that never needs Python: no exceptions even."""
-    return njit(function, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)
+    return njit(function, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 def signature(args):
