@@ -138,8 +138,7 @@ class Emitter:
         for k in range(6, -1, -1):
             power = multiply_add(power, r, all_lanes(1 / math.factorial(k)))
         word = ir.IntType(32)
-        words = ir.VectorType(word, LANES)
-        exponent = self.b.add(self.b.bitcast(shifted, words), all_lanes(127, word))
+        exponent = self.b.add(self.b.bitcast(shifted, ir.VectorType(word, LANES)), all_lanes(127, word))
         return self.b.fmul(power, self.b.bitcast(self.b.shl(exponent, all_lanes(23, word)), VECTOR))
 
     @contextmanager
