@@ -51,8 +51,8 @@ class Clips:
     """Random training clips from the sounds of `prepare.py`, reproducible from a seed a batch."""
 
     # what a clip is made from, and how often
-    MIX = (("fsdd", 0.22), ("shifted", 0.22), ("synthetic", 0.22), ("words", 0.14), ("talk", 0.06), ("apart", 0.04),
-           ("sound", 0.04), ("silence", 0.06))  # fmt: skip
+    MIX = (("fsdd", 0.2), ("shifted", 0.22), ("synthetic", 0.16), ("accents", 0.12), ("words", 0.14), ("talk", 0.05),
+           ("apart", 0.03), ("sound", 0.03), ("silence", 0.05))  # fmt: skip
 
     def __init__(self, sounds, keep, seed=0):
         """sounds: the arrays of `sounds.npz`; keep: which of them may be used, a mask."""
@@ -60,7 +60,9 @@ class Clips:
         source, _ = origins(sounds)
         speech = np.isin(source, SYNTHESISERS)
         kinds = {k: keep & (source == k) for k in ("fsdd", "shifted", "talk", "apart", "sound")}
-        kinds |= {"synthetic": keep & speech & (self.label < 10), "words": keep & speech & (self.label == UNKNOWN)}
+        digits, accents = keep & speech & (self.label < 10), source == "festival"
+        kinds |= {"synthetic": digits & ~accents, "accents": digits & accents}
+        kinds["words"] = keep & speech & (self.label == UNKNOWN)
         self.pools = {k: np.flatnonzero(m) for k, m in kinds.items()}
         self.mix = {k: p for k, p in self.MIX if k == "silence" or len(self.pools[k])}
         rng = np.random.default_rng(seed)

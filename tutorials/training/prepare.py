@@ -1,12 +1,12 @@
-"""From raw recordings and three speech synthesisers to one file of labelled sounds, `sounds.npz`.
+"""From raw recordings and four speech synthesisers to one file of labelled sounds, `sounds.npz`.
 
     python prepare.py --fsdd fsdd.tar --out work/
 
 Digits come from the Free Spoken Digit Dataset (a tar of its `recordings/` folder; CC BY-SA 4.0, Zohar Jackson and
-contributors) and from espeak-ng, flite and pico; `unknown` from other words by the same synthetic voices, alone and in
-rows, from digits taken apart, and from synthetic sounds. Silence needs no recordings: training makes its noises as it
-goes. Needs numpy, scipy, ttspico (which holds pico), and the programs espeak-ng, flite and sox. The same seed gives the
-same file.
+contributors) and from espeak-ng, flite, pico and Festival; `unknown` from other words by the same synthetic voices,
+alone and in rows, from digits taken apart, and from synthetic sounds. Silence needs no recordings: training makes its
+noises as it goes. Needs numpy, scipy, ttspico (which holds pico), the programs espeak-ng, flite, festival and sox, and
+the voices of `FESTIVAL`. The same seed gives the same file.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import io
 import pathlib
 import subprocess
 import tarfile
+import tempfile
 import threading
 import wave
 
@@ -24,6 +25,7 @@ from scipy import signal
 RATE = 16000
 LABELS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "unknown", "silence")
 UNKNOWN, SILENCE = LABELS.index("unknown"), LABELS.index("silence")
+TALK = len(LABELS)  # unknown words in a row, until they are labelled
 HELD_TAKES = range(5, 10)  # of each digit and speaker: never trained on
 
 ACCENTS = ("en-us", "en-gb", "en-gb-x-rp", "en-us-nyc", "en-gb-scotland", "en-gb-x-gbcwmd", "en-gb-x-gbclan", "en-029")
@@ -35,9 +37,31 @@ MEN = """
     antonio benjamin boris caleb david ed edward grandpa iven iven2 john klatt klatt2 klatt3 klatt4 marcelo max michel
     miguel norbert pablo paul pedro quincy rob robert sandro travis victor zac
 """.split()  # noqa: SIM905
-HELD_VOICES = ("f3", "linda", "Andrea", "steph2", "m7", "klatt3", "Michael", "david", "awb")
+HELD_VOICES = ("f3", "linda", "Andrea", "steph2", "m7", "klatt3", "Michael", "david", "awb", "suo_fi_lj_diphone",
+               "czech_machac")  # fmt: skip
 FLITE = ("slt", "slt", "slt", "rms", "kal16", "kal", "awb")  # slt, the one woman, three times
 PICO = ("en-US", "en-GB")  # both women
+# Festival's voices were recorded from people, most of whom speak other languages: five women, six men and a boy.
+FESTIVAL = {"ked_diphone": "English", "lp_diphone": "Italian", "pc_diphone": "Italian", "upc_ca_ona_hts": "Catalan",
+            "czech_dita": "Czech", "czech_krb": "Czech", "czech_machac": "Czech", "czech_ph": "Czech",
+            "suo_fi_lj_diphone": "Finnish", "hy_fi_mv_diphone": "Finnish", "msu_ru_nsh_clunits": "Russian",
+            "telugu_NSK_diphone": "Telugu"}  # fmt: skip
+SPELT = {  # the digits as such a voice has to read them, to speak English with the accent of its language
+    "English": " ".join(LABELS[:10]),
+    "Italian": "zirou|ziro uan tuu|tù tri|thri foor|for fajv|fàiv six sèven|sevn èit|eight nàin|najn",
+    "Catalan": "zirou uan|guan tu tri|thri for faiv six|sics sèven|sevn èit|eight nàin|nain",
+    "Czech": "zirou|zírou uan|van tů tri|sri fór fajv siks sevn|seven ejt najn|naen",
+    "Finnish": "siirou|ziro uan tuu tri|srii foor faif|faiv siks seven eit nain|najn",
+    "Russian": "зироу уан ту сри|три фор файв сикс севен эйт найн",
+    "Telugu": "జీరో వన్ టూ త్రీ ఫోర్ ఫైవ్ సిక్స్ సెవెన్ ఎయిట్ నైన్",
+}
+OTHER_WORDS = {  # where a voice cannot read Latin letters
+    "Russian": "дом стол окно вода рука день ночь утро город дорога книга школа мама папа хлеб молоко снег дождь лето "
+    "зима сад лес поле река море небо солнце работа время человек друг слово",
+    "Telugu": "ఇల్లు నీరు చెట్టు పువ్వు పక్షి పుస్తకం బడి అమ్మ నాన్న అన్న అక్క తమ్ముడు రోజు రాత్రి ఉదయం నగరం దారి "
+    "ఆకాశం సూర్యుడు చంద్రుడు సముద్రం నది కొండ అడవి పాలు అన్నం పండు చేప కుక్క పిల్లి గుర్రం ఏనుగు",
+}
+ENCODINGS = {"Czech": "iso-8859-2", "Russian": "utf-8", "Telugu": "utf-8"}  # of what a voice reads; else iso-8859-1
 ENDINGS = ("", ".", "?", "!", ",")  # punctuation changes the intonation
 
 
@@ -150,8 +174,45 @@ def speeches(rng, words, voices, spoken):
     return jobs
 
 
+def accents(rng, words, settings):
+    """What Festival is to say: a list of (voice, duration stretch, size, [(text, label)]), all voices equally often."""
+    plans = []
+    for voice, language in list(FESTIVAL.items()) * settings:
+        others = OTHER_WORDS[language].split() if language in OTHER_WORDS else words
+        texts = [(rng.choice(spelt.split("|")), label) for label, spelt in enumerate(SPELT[language].split())]
+        texts += [(text, UNKNOWN) for text in rng.choice(others, 10, replace=False)]
+        texts = [(str(text) + str(rng.choice(ENDINGS)), label) for text, label in texts]
+        texts.append((" ".join(rng.choice(others, 8, replace=False)), TALK))
+        size = round(float(rng.uniform(0.88, 1.15)), 3) if rng.random() < 0.6 else 1.0
+        plans.append((voice, round(float(rng.uniform(0.7, 1.3)), 2), size, texts))
+    return plans
+
+
+def festival(voice, stretch, size, texts):
+    """Run one plan -> (samples, label, group, held) for each text.
+
+    Festival takes long to start, so it says all at once. Where a word is too foreign for a voice, it says nothing.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        files = [pathlib.Path(scratch) / f"{i}.wav" for i in range(len(texts))]
+        script = f"(voice_{voice})(Parameter.set 'Duration_Stretch {stretch})"
+        for file, (text, _) in zip(files, texts, strict=True):
+            script += f'(set! u (utt.synth (Utterance Text "{text}")))(utt.save.wave u "{file}" \'riff)'
+        (pathlib.Path(scratch) / "say.scm").write_bytes(script.encode(ENCODINGS.get(FESTIVAL[voice], "iso-8859-1")))
+        done = subprocess.run(["festival", "-b", f"{scratch}/say.scm"], capture_output=True, text=True)
+        if not files[0].exists():
+            raise SystemExit(f"festival, voice {voice}: {done.stderr}")
+        if done.returncode:
+            return
+        waves = [trimmed(resampled(*read_wav(file.read_bytes()))) for file in files]
+    for x, (_, label) in zip(waves, texts, strict=True):
+        group = ("talk/" if label == TALK else "festival/") + voice
+        x = another_voice(x, size, 1.0) if size != 1 and len(x) > 800 else x
+        yield x, min(label, UNKNOWN), group, voice in HELD_VOICES
+
+
 ENGINES = {"espeak": espeak, "flite": flite, "pico": pico}
-SYNTHESISERS = tuple(ENGINES)  # as the groups of sounds begin
+SYNTHESISERS = (*ENGINES, "festival")  # as the groups of sounds begin
 
 
 def speak(job, scratch):
@@ -261,8 +322,12 @@ def main():
         jobs = speeches(rng, words, args.voices, spoken=10)
         spoken = list(pool.map(lambda job: speak(job, args.out), enumerate(jobs)))
         print(f"{len(spoken)} synthetic words", flush=True)
+        plans = accents(np.random.default_rng((args.seed, 1)), words, args.voices // 28)
+        foreign = [item for items in pool.map(lambda plan: list(festival(*plan)), plans) for item in items]
+        print(f"{len(foreign)} with other accents", flush=True)
     apart = list(taken_apart(rng, digits + shifted[::4], 2400))
-    items = [d for d in digits + shifted + spoken + apart + list(sounds(rng, 1600)) if len(d[0]) >= 400]
+    items = digits + shifted + spoken + apart + list(sounds(rng, 1600)) + foreign
+    items = [item for item in items if len(item[0]) >= 400]
     write(args.out / "sounds.npz", items)
     print(f"{len(items)} sounds, {sum(len(i[0]) for i in items) / RATE / 60:.0f} minutes -> {args.out / 'sounds.npz'}")
 
