@@ -7,6 +7,7 @@ processor it was made from, so that a change in any of them leads to a new one.
 
 import contextlib
 import ctypes
+import gc
 import hashlib
 import os
 import sys
@@ -74,6 +75,19 @@ def _keep(code: bytes) -> None:
             continue
 
 
+@contextlib.contextmanager
+def _without_collection():
+    """No search for garbage meanwhile: Numba makes so many objects that it would take a tenth of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+@_without_collection()
 def _compile() -> bytes:
     """Numba's translation of `program.run`, less what it adds for Python, as an object file."""
     from numba import njit, types
