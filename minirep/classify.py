@@ -122,9 +122,10 @@ def _backend(name: str, network: Network, threads: int | None):
             if fast.available(network):
                 return "numba", fast.CompiledNetwork(network, threads)
         except ImportError as error:
-            if name == "numba" and isinstance(error, ModuleNotFoundError):
-                raise MissingExtra("numba", "fast", "backend 'numba'") from error
-            if name == "numba":  # installed, but made for another version of Python or NumPy
-                why = str(error).splitlines()[0]
+            if name == "numba":
+                if isinstance(error, ModuleNotFoundError):
+                    raise MissingExtra("numba", "fast", "backend 'numba'") from error
+                # It is installed, but made for another version of Python or NumPy.
+                why = str(error).partition("\n")[0]
                 raise MinirepError(f"backend 'numba': found a Numba that cannot be imported: {why}") from error
     return "numpy", partial(forward, network)

@@ -92,12 +92,12 @@ def _compile() -> bytes:
     """Numba's translation of `program.run`, less what it adds for Python, as an object file."""
     from numba import njit, types
 
-    from . import program
+    from . import emit, program
 
     signature = types.void(*[types.int64] * program.ARGUMENTS)
     options = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
     compiled = njit(signature, **options)(program.run).overloads[signature.args]
-    module = llvm.parse_assembly(compiled.library.get_llvm_str().replace(" optnone", ""))  # see `emit.leave`
+    module = llvm.parse_assembly(compiled.library.get_llvm_str().replace(emit.UNTOUCHED, ""))
     entry = compiled.fndesc.llvm_func_name
     for function in module.functions:
         if not function.is_declaration:

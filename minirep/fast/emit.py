@@ -35,13 +35,16 @@ def signature(args):
     return types.void(*args)
 
 
+UNTOUCHED = "optnone"  # LLVM's attribute of a function that its passes are to leave as it is
+
+
 def leave(function):
     """Have LLVM leave a function as it is, and apart, until `build` has the whole program and improves it once.
 
     Numba would improve every function by itself, and again inside of each caller.
     """
     function.attributes.add("noinline")
-    function.attributes.add("optnone")
+    function.attributes.add(UNTOUCHED)
 
 
 def number(value):

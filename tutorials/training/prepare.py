@@ -99,6 +99,11 @@ def another_voice(x, size, tempo):
     return np.frombuffer(done.stdout, "<f4")
 
 
+def of_size(x, size):
+    """Synthetic speech by a speaker with a vocal tract `size` times shorter, no faster; too short a sound as it is."""
+    return another_voice(x, size, 1.0) if size != 1 and len(x) > 800 else x
+
+
 def shift(recording, size, tempo):
     """A recorded digit in another voice; its group says so."""
     x, label, group, held = recording
@@ -199,16 +204,15 @@ def festival(voice, stretch, size, texts):
         for file, (text, _) in zip(files, texts, strict=True):
             script += f'(set! u (utt.synth (Utterance Text "{text}")))(utt.save.wave u "{file}" \'riff)'
         (pathlib.Path(scratch) / "say.scm").write_bytes(script.encode(ENCODINGS.get(FESTIVAL[voice], "iso-8859-1")))
-        done = subprocess.run(["festival", "-b", f"{scratch}/say.scm"], capture_output=True, text=True)
+        done = subprocess.run(["festival", "-b", f"{scratch}/say.scm"], capture_output=True)
         if not files[0].exists():
-            raise SystemExit(f"festival, voice {voice}: {done.stderr}")
+            raise SystemExit(f"festival, voice {voice}: {done.stderr.decode(errors='replace')}")
         if done.returncode:
             return
         waves = [trimmed(resampled(*read_wav(file.read_bytes()))) for file in files]
     for x, (_, label) in zip(waves, texts, strict=True):
         group = ("talk/" if label == TALK else "festival/") + voice
-        x = another_voice(x, size, 1.0) if size != 1 and len(x) > 800 else x
-        yield x, min(label, UNKNOWN), group, voice in HELD_VOICES
+        yield of_size(x, size), min(label, UNKNOWN), group, voice in HELD_VOICES
 
 
 ENGINES = {"espeak": espeak, "flite": flite, "pico": pico}
@@ -221,7 +225,7 @@ def speak(job, scratch):
     if engine == "flite":
         settings = (*settings, scratch / f"{number}.wav")
     x = ENGINES[engine](text, *settings)
-    return (another_voice(x, size, 1.0) if size != 1 and len(x) > 800 else x), label, group, held
+    return of_size(x, size), label, group, held
 
 
 def taken_apart(rng, digits, count):

@@ -52,7 +52,7 @@ def arguments():
     parser.add_argument("--leave-out", help="a speaker to keep out of training altogether, for an honest test")
     parser.add_argument("--width", type=int, default=WIDTH)
     parser.add_argument("--depths", type=int, nargs=4, default=DEPTHS, metavar="N", help="blocks a stage")
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=2700)
     parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument("--rate", type=float, default=PEAK, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)
