@@ -190,3 +190,32 @@ def test_a_speaker_left_out_is_not_heard(training, sounds, tmp_path, monkeypatch
     for row, used in zip(rows, seen, strict=True):
         assert row["new"]["of"] == 20 and row["known"]["of"] == 10
         assert row["left_out"] in speakers and row["left_out"] not in speakers[used]
+
+
+def test_voices_from_abroad_have_something_to_say(training):
+    import prepare
+
+    voices = prepare.FESTIVAL | {voice: voice for voice in prepare.ABROAD}
+    words = np.array([f"word{i}" for i in range(20)])
+    plans = prepare.accents(np.random.default_rng(0), words, voices, 2)
+    assert [plan[0] for plan in plans] == 2 * list(voices)
+    for voice, stretch, size, texts in plans:
+        digits = [label for _, label in texts if label < prepare.UNKNOWN]
+        missing = prepare.SPELT[voices[voice]].split().count("-")
+        assert digits == sorted(set(digits)) and len(digits) == 10 - missing >= 8
+        assert 0.7 <= stretch <= 1.3 and 0.88 <= size <= 1.15
+        others = [(text, label) for text, label in texts if label >= prepare.UNKNOWN]
+        assert len(others) == 11 and others[-1][1] == prepare.TALK and len(others[-1][0].split()) == 8
+        for text, _ in texts:
+            text.encode(prepare.ENCODINGS.get(voices[voice], "iso-8859-1"))
+
+
+def test_what_goes_wrong_while_clips_are_made_is_told(training):
+    import train
+
+    class Broken:
+        def batch(self, rng, size, strength):
+            raise ValueError("no such sound")
+
+    with pytest.raises(ValueError, match="no such sound"):
+        next(train.batches(Broken(), 0, 0, 4, 2))

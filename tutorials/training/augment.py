@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import torch
-from prepare import LABELS, RATE, SILENCE, SYNTHESISERS, UNKNOWN
+from prepare import ACCENTS, LABELS, RATE, SILENCE, SYNTHESISERS, UNKNOWN
 
 import minirep
 
@@ -51,8 +51,8 @@ class Clips:
     """Random training clips from the sounds of `prepare.py`, reproducible from a seed a batch."""
 
     # what a clip is made from, and how often
-    MIX = (("fsdd", 0.2), ("shifted", 0.22), ("synthetic", 0.16), ("accents", 0.12), ("words", 0.14), ("talk", 0.05),
-           ("apart", 0.03), ("sound", 0.03), ("silence", 0.05))  # fmt: skip
+    MIX = (("fsdd", 0.2), ("shifted", 0.21), ("synthetic", 0.15), ("accents", 0.15), ("words", 0.14), ("talk", 0.05),
+           ("apart", 0.03), ("sound", 0.02), ("silence", 0.05))  # fmt: skip
 
     def __init__(self, sounds, keep, seed=0):
         """sounds: the arrays of `sounds.npz`; keep: which of them may be used, a mask."""
@@ -60,7 +60,7 @@ class Clips:
         source, _ = origins(sounds)
         speech = np.isin(source, SYNTHESISERS)
         kinds = {k: keep & (source == k) for k in ("fsdd", "shifted", "talk", "apart", "sound")}
-        digits, accents = keep & speech & (self.label < 10), source == "festival"
+        digits, accents = keep & speech & (self.label < 10), np.isin(source, ACCENTS)
         kinds |= {"synthetic": digits & ~accents, "accents": digits & accents}
         kinds["words"] = keep & speech & (self.label == UNKNOWN)
         self.pools = {k: np.flatnonzero(m) for k, m in kinds.items()}

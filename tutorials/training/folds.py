@@ -37,7 +37,7 @@ def make_pool(sounds, folder, count):
     np.savez(folder / "about.npz", labels=labels, speakers=of)
 
 
-def trained(x, labels, rows, steps, seed):
+def trained(x, labels, rows, steps, seed, dtype=torch.float32):
     """A network that has seen the clips of these rows, in their order but for a shuffle of neighbours."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -49,7 +49,7 @@ def trained(x, labels, rows, steps, seed):
     for step in range(steps):
         chosen = rows[step * BATCH : (step + 1) * BATCH]
         clips = masked(rng, torch.from_numpy(x[chosen].astype(np.float32))[:, None])
-        loss, _ = learn(twin, optimizer, rate_at(step, steps, PEAK), clips, labels[chosen])
+        loss, _ = learn(twin, optimizer, rate_at(step, steps, PEAK), clips, labels[chosen], dtype)
         if step % 100 == 99:
             print(f"{step + 1}/{steps} loss {loss.item():.3f}", flush=True)
     return twin
@@ -78,6 +78,7 @@ def main():
     parser.add_argument("--pool", type=int, default=POOL, help="clips in the pool")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--bfloat16", action="store_true", help="as for train.py")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -95,7 +96,8 @@ def main():
             continue
         claim.touch()
         started = time.process_time()
-        twin = trained(x, labels, np.flatnonzero(of != name), args.steps, args.seed)
+        twin = trained(x, labels, np.flatnonzero(of != name), args.steps, args.seed,
+                       torch.bfloat16 if args.bfloat16 else torch.float32)  # fmt: skip
         recorded = source == "fsdd"
         row = {"left_out": str(name), "steps": args.steps, "seconds": round(time.process_time() - started)}
         row |= {"new": measured(twin, sounds, recorded & (speaker == name))}

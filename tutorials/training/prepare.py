@@ -28,7 +28,7 @@ UNKNOWN, SILENCE = LABELS.index("unknown"), LABELS.index("silence")
 TALK = len(LABELS)  # unknown words in a row, until they are labelled
 HELD_TAKES = range(5, 10)  # of each digit and speaker: never trained on
 
-ACCENTS = ("en-us", "en-gb", "en-gb-x-rp", "en-us-nyc", "en-gb-scotland", "en-gb-x-gbcwmd", "en-gb-x-gbclan", "en-029")
+DIALECTS = ("en-us", "en-gb", "en-gb-x-rp", "en-us-nyc", "en-gb-scotland", "en-gb-x-gbcwmd", "en-gb-x-gbclan", "en-029")
 WOMEN = """
     f1 f2 f3 f4 f5 Alicia Andrea Annie anika aunty belinda grandma linda shelby steph steph2 steph3 whisperf
 """.split()  # noqa: SIM905
@@ -46,6 +46,7 @@ FESTIVAL = {"ked_diphone": "English", "lp_diphone": "Italian", "pc_diphone": "It
             "czech_dita": "Czech", "czech_krb": "Czech", "czech_machac": "Czech", "czech_ph": "Czech",
             "suo_fi_lj_diphone": "Finnish", "hy_fi_mv_diphone": "Finnish", "msu_ru_nsh_clunits": "Russian",
             "telugu_NSK_diphone": "Telugu"}  # fmt: skip
+ABROAD = ("de-DE", "es-ES", "fr-FR", "it-IT")  # pico's other voices: four more women
 SPELT = {  # the digits as such a voice has to read them, to speak English with the accent of its language
     "English": " ".join(LABELS[:10]),
     "Italian": "zirou|ziro uan tuu|tù tri|thri foor|for fajv|fàiv six sèven|sevn èit|eight nàin|najn",
@@ -54,7 +55,11 @@ SPELT = {  # the digits as such a voice has to read them, to speak English with 
     "Finnish": "siirou|ziro uan tuu tri|srii foor faif|faiv siks seven eit nain|najn",
     "Russian": "зироу уан ту сри|три фор файв сикс севен эйт найн",
     "Telugu": "జీరో వన్ టూ త్రీ ఫోర్ ఫైవ్ సిక్స్ సెవెన్ ఎయిట్ నైన్",
-}
+    "de-DE": "siro|siero uann|wann tuh|tu thri|srie for|foor faiv|faif ssix|ßix ßewwen äjt|ähit neinn|nain",
+    "es-ES": "siro|sírou uan|guan tú|tu fri|zri foor faiv|fáif siks|six seven|séven eit|heit nain|nayn",
+    "fr-FR": "ziirô|zirô ouane tou|toou srie|srî - - sixe|sixse sevenne eillte naillne",
+    "it-IT": "zìrou|ziro uan tu tri|thri foor|for fajv|faiv six|sics sevn|sèvn eight|eit nàin|najn",
+}  # -: no spelling was found that the voice reads well enough
 OTHER_WORDS = {  # where a voice cannot read Latin letters
     "Russian": "дом стол окно вода рука день ночь утро город дорога книга школа мама папа хлеб молоко снег дождь лето "
     "зима сад лес поле река море небо солнце работа время человек друг слово",
@@ -156,7 +161,7 @@ def speeches(rng, words, voices, spoken):
         if kind < 2:
             variant = str(rng.choice(WOMEN if kind == 0 else MEN))
             pitch = int(rng.integers(45, 90) if kind == 0 else rng.integers(15, 70))
-            name = f"{rng.choice(ACCENTS)}+{variant}"
+            name = f"{rng.choice(DIALECTS)}+{variant}"
             settings, group = ("espeak", name, pitch, int(rng.integers(100, 210))), f"espeak/{name}"
         elif kind == 2:
             variant = FLITE[int(rng.integers(len(FLITE)))]
@@ -179,18 +184,28 @@ def speeches(rng, words, voices, spoken):
     return jobs
 
 
-def accents(rng, words, settings):
-    """What Festival is to say: a list of (voice, duration stretch, size, [(text, label)]), all voices equally often."""
+def accents(rng, words, voices, settings):
+    """What voices from abroad are to say: a list of (voice, duration stretch, size, [(text, label)]).
+
+    voices: {voice: its key in SPELT}; every voice has as many settings.
+    """
     plans = []
-    for voice, language in list(FESTIVAL.items()) * settings:
-        others = OTHER_WORDS[language].split() if language in OTHER_WORDS else words
-        texts = [(rng.choice(spelt.split("|")), label) for label, spelt in enumerate(SPELT[language].split())]
+    for voice, spelling in list(voices.items()) * settings:
+        others = OTHER_WORDS[spelling].split() if spelling in OTHER_WORDS else words
+        texts = [(rng.choice(spelt.split("|")), label) for label, spelt in enumerate(SPELT[spelling].split())]
         texts += [(text, UNKNOWN) for text in rng.choice(others, 10, replace=False)]
-        texts = [(str(text) + str(rng.choice(ENDINGS)), label) for text, label in texts]
+        texts = [(str(text) + str(rng.choice(ENDINGS)), label) for text, label in texts if text != "-"]
         texts.append((" ".join(rng.choice(others, 8, replace=False)), TALK))
         size = round(float(rng.uniform(0.88, 1.15)), 3) if rng.random() < 0.6 else 1.0
         plans.append((voice, round(float(rng.uniform(0.7, 1.3)), 2), size, texts))
     return plans
+
+
+def abroad(voice, stretch, size, texts):
+    """Run one plan with pico -> (samples, label, group, held) for each text."""
+    for text, label in texts:
+        group = ("talk/" if label == TALK else "abroad/") + voice
+        yield of_size(pico(text, voice, 100, round(100 / stretch)), size), min(label, UNKNOWN), group, False
 
 
 def festival(voice, stretch, size, texts):
@@ -216,7 +231,8 @@ def festival(voice, stretch, size, texts):
 
 
 ENGINES = {"espeak": espeak, "flite": flite, "pico": pico}
-SYNTHESISERS = (*ENGINES, "festival")  # as the groups of sounds begin
+ACCENTS = ("festival", "abroad")
+SYNTHESISERS = (*ENGINES, *ACCENTS)  # as the groups of sounds begin
 
 
 def speak(job, scratch):
@@ -326,12 +342,15 @@ def main():
         jobs = speeches(rng, words, args.voices, spoken=10)
         spoken = list(pool.map(lambda job: speak(job, args.out), enumerate(jobs)))
         print(f"{len(spoken)} synthetic words", flush=True)
-        plans = accents(np.random.default_rng((args.seed, 1)), words, args.voices // 28)
+        settings = args.voices // 28
+        plans = accents(np.random.default_rng((args.seed, 1)), words, FESTIVAL, settings)
         foreign = [item for items in pool.map(lambda plan: list(festival(*plan)), plans) for item in items]
+        plans = accents(np.random.default_rng((args.seed, 2)), words, dict(zip(ABROAD, ABROAD, strict=True)), settings)
+        foreign += [item for plan in plans for item in abroad(*plan)]
         print(f"{len(foreign)} with other accents", flush=True)
     apart = list(taken_apart(rng, digits + shifted[::4], 2400))
     items = digits + shifted + spoken + apart + list(sounds(rng, 1600)) + foreign
-    items = [item for item in items if len(item[0]) >= 400]
+    items = [item for item in items if len(item[0]) >= 400 and item[0].any()]  # now and then a voice says nothing
     write(args.out / "sounds.npz", items)
     print(f"{len(items)} sounds, {sum(len(i[0]) for i in items) / RATE / 60:.0f} minutes -> {args.out / 'sounds.npz'}")
 

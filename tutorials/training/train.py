@@ -7,14 +7,14 @@ packs the result with minirep's own converter. `work/log.csv` holds the curves.
 """
 
 import argparse
+import collections
+import concurrent.futures
 import csv
 import math
 import os
 import pathlib
-import queue
 import subprocess
 import sys
-import threading
 import time
 
 import fast
@@ -41,6 +41,7 @@ CHECKS = ("recorded", "synthetic", "unknown", "silence", "out")
 WIDTH, DEPTHS = 16, (2, 2, 4, 2)
 BATCH, PEAK = 64, 12e-3  # clips a step; the highest learning rate
 MUON = 12.5  # times that, for the matrices
+AHEAD = 3  # batches that are made before they are wanted
 COLUMNS = ("step", "seconds", "rate", "loss", "accuracy", *CHECKS)
 
 
@@ -52,7 +53,7 @@ def arguments():
     parser.add_argument("--leave-out", help="a speaker to keep out of training altogether, for an honest test")
     parser.add_argument("--width", type=int, default=WIDTH)
     parser.add_argument("--depths", type=int, nargs=4, default=DEPTHS, metavar="N", help="blocks a stage")
-    parser.add_argument("--steps", type=int, default=2700)
+    parser.add_argument("--steps", type=int, default=4800)
     parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument("--rate", type=float, default=PEAK, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)
@@ -81,17 +82,19 @@ def strength_at(step, steps):
 
 def batches(clips, seed, first, steps, size):
     """Batches made ahead by a thread. Each has its own seed, so a resumed run sees what it would have seen."""
-    ahead = queue.Queue(3)
 
-    def make():
-        for step in range(first, steps):
-            rng = np.random.default_rng((seed, step))
-            x, labels = clips.batch(rng, size, strength_at(step, steps))
-            ahead.put((masked(rng, x), labels))
+    def make(step):
+        rng = np.random.default_rng((seed, step))
+        x, labels = clips.batch(rng, size, strength_at(step, steps))
+        return masked(rng, x), labels
 
-    threading.Thread(target=make, daemon=True).start()
-    for _ in range(first, steps):
-        yield ahead.get()
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        made = collections.deque()
+        for step in range(first, steps + AHEAD):
+            if step < steps:
+                made.append(thread.submit(make, step))
+            if step >= first + AHEAD:
+                yield made.popleft().result()
 
 
 def predictions(twin, x):
