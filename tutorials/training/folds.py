@@ -16,7 +16,7 @@ import torch
 from augment import RECIPE, Clips, as_recorded, masked, origins
 from prepare import LABELS
 from questions import add
-from train import BATCH, DEPTHS, PEAK, WIDTH, learn, optimiser, predictions, rate_at, strength_at
+from train import BATCH, BFLOAT16, DEPTHS, PEAK, WIDTH, learn, optimiser, predictions, rate_at, strength_at
 from twin import Twin
 
 POOL = 64_000  # clips
@@ -37,7 +37,7 @@ def make_pool(sounds, folder, count):
     np.savez(folder / "about.npz", labels=labels, speakers=of)
 
 
-def trained(x, labels, rows, steps, seed, dtype=torch.float32):
+def trained(x, labels, rows, steps, seed, dtype):
     """A network that has seen the clips of these rows, in their order but for a shuffle of neighbours."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -78,7 +78,7 @@ def main():
     parser.add_argument("--pool", type=int, default=POOL, help="clips in the pool")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--bfloat16", action="store_true", help="as for train.py")
+    parser.add_argument("--bfloat16", **BFLOAT16)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -96,8 +96,7 @@ def main():
             continue
         claim.touch()
         started = time.process_time()
-        twin = trained(x, labels, np.flatnonzero(of != name), args.steps, args.seed,
-                       torch.bfloat16 if args.bfloat16 else torch.float32)  # fmt: skip
+        twin = trained(x, labels, np.flatnonzero(of != name), args.steps, args.seed, args.dtype)
         recorded = source == "fsdd"
         row = {"left_out": str(name), "steps": args.steps, "seconds": round(time.process_time() - started)}
         row |= {"new": measured(twin, sounds, recorded & (speaker == name))}

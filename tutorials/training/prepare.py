@@ -47,7 +47,7 @@ FESTIVAL = {"ked_diphone": "English", "lp_diphone": "Italian", "pc_diphone": "It
             "suo_fi_lj_diphone": "Finnish", "hy_fi_mv_diphone": "Finnish", "msu_ru_nsh_clunits": "Russian",
             "telugu_NSK_diphone": "Telugu"}  # fmt: skip
 ABROAD = ("de-DE", "es-ES", "fr-FR", "it-IT")  # pico's other voices: four more women
-SPELT = {  # the digits as such a voice has to read them, to speak English with the accent of its language
+SPELT = {  # by language or voice: the digits as it has to read them, to speak English with its accent
     "English": " ".join(LABELS[:10]),
     "Italian": "zirou|ziro uan tuu|tù tri|thri foor|for fajv|fàiv six sèven|sevn èit|eight nàin|najn",
     "Catalan": "zirou uan|guan tu tri|thri for faiv six|sics sèven|sevn èit|eight nàin|nain",
@@ -185,12 +185,10 @@ def speeches(rng, words, voices, spoken):
 
 
 def accents(rng, words, voices, settings):
-    """What voices from abroad are to say: a list of (voice, duration stretch, size, [(text, label)]).
-
-    voices: {voice: its key in SPELT}; every voice has as many settings.
-    """
+    """What voices from abroad are to say, as many settings each: (voice, duration stretch, size, [(text, label)])."""
     plans = []
-    for voice, spelling in list(voices.items()) * settings:
+    for voice in list(voices) * settings:
+        spelling = FESTIVAL.get(voice, voice)
         others = OTHER_WORDS[spelling].split() if spelling in OTHER_WORDS else words
         texts = [(rng.choice(spelt.split("|")), label) for label, spelt in enumerate(SPELT[spelling].split())]
         texts += [(text, UNKNOWN) for text in rng.choice(others, 10, replace=False)]
@@ -345,7 +343,7 @@ def main():
         settings = args.voices // 28
         plans = accents(np.random.default_rng((args.seed, 1)), words, FESTIVAL, settings)
         foreign = [item for items in pool.map(lambda plan: list(festival(*plan)), plans) for item in items]
-        plans = accents(np.random.default_rng((args.seed, 2)), words, dict(zip(ABROAD, ABROAD, strict=True)), settings)
+        plans = accents(np.random.default_rng((args.seed, 2)), words, ABROAD, settings)
         foreign += [item for plan in plans for item in abroad(*plan)]
         print(f"{len(foreign)} with other accents", flush=True)
     apart = list(taken_apart(rng, digits + shifted[::4], 2400))
