@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import string
 
 import numpy as np
 import pytest
@@ -220,3 +221,52 @@ def test_what_goes_wrong_while_clips_are_made_is_told(training):
 
     with pytest.raises(ValueError, match="no such sound"):
         next(train.batches(Broken(), 0, 0, 4, 2))
+
+
+def test_natural_voices_say_every_digit_and_no_word_that_sounds_like_one(training, monkeypatch):
+    import kokoro
+    import prepare
+
+    digits = dict(zip(prepare.LABELS[:10], "zˈO wˈʌn tˈu θɹˈi fˈɔɹ fˈIv sˈɪks sˈɛvən ˈAt nˈIn".split()))  # noqa: SIM905
+    others = {"won": "wˈʌn", "too": "tˌu", "x-ray": "ˈAtin"} | {"m" + c: f"m{c}ˈo" for c in string.ascii_lowercase}
+    monkeypatch.setattr(kokoro, "lexicon", lambda country: digits | others)
+    names, held = ["af_one", "am_two", "bf_three", "bm_four"], ("am_two",)
+    plans = list(kokoro.plans(np.random.default_rng(0), names, 20, digits, list(others), held))
+    assert len(plans) == 80 and len({mixture[0][0] for mixture, _, _ in plans}) == 4
+    for mixture, speed, texts in plans:
+        assert abs(sum(share for _, share in mixture) - 1) < 1e-9 and 0.75 <= speed <= 1.35
+        assert "am_two" not in {voice for voice, _ in mixture} or mixture == [("am_two", 1.0)]
+        assert [text[:-1] for text in texts[:10]] == list(digits.values())
+        assert len(texts) == 10 + kokoro.OTHERS + 1 and len(texts[-1].split()) == 8
+        assert not {text.strip(".,!?") for text in " ".join(texts[10:]).split()} & {*digits.values(), "tˌu", "ˈAtin"}
+    assert any(len(mixture) == 2 for mixture, _, _ in plans)
+
+
+def test_what_a_natural_voice_says_is_labelled(training):
+    import kokoro
+    import prepare
+
+    class Speaker:
+        def say(self, phonemes, mixture, speed):
+            return np.sin(np.arange(kokoro.RATE // 2) * 0.1)
+
+    texts = [str(i) for i in range(10)] + ["other"] * kokoro.OTHERS + ["in a row"]
+    alone, mixed = ([("am_puck", 1.0)], [("am_puck", 0.5), ("af_one", 0.5)])
+    waves, labels, groups, held = zip(*prepare.natural(Speaker(), alone, 1.0, texts))
+    assert labels == (*range(10), *[prepare.UNKNOWN] * (kokoro.OTHERS + 1)) and all(held)
+    assert set(groups[:-1]) == {"kokoro/am_puck"} and groups[-1] == "talk/am_puck"
+    assert all(abs(len(x) - prepare.RATE / 2) < 100 for x in waves)
+    assert not any(item[3] for item in prepare.natural(Speaker(), mixed, 1.0, texts))
+
+
+def test_a_word_cut_by_level_loses_what_is_weak_at_its_ends(training):
+    import augment
+
+    t = np.arange(4000) / augment.RATE
+    hiss, vowel, murmur = 0.05 * np.sin(2 * np.pi * 7000 * t), np.sin(2 * np.pi * 500 * t), 0.01 * np.sin(5000 * t)
+    x = np.concatenate([hiss, vowel, murmur]).astype(np.float32)
+    for seed in range(30):
+        kept = augment.cut_by_level(np.random.default_rng(seed), x)
+        at = next(i for i in range(0, len(x), 80) if np.array_equal(x[i : i + len(kept)], kept))  # whole frames of x
+        assert 4000 - 5 * 80 <= at <= 4000 and 8000 - 2 * 80 <= at + len(kept) <= 8000 + 6 * 80
+    assert len(augment.cut_by_level(np.random.default_rng(0), np.zeros(400, np.float32))) == 400

@@ -85,7 +85,8 @@ def false_digits(clf, samples):
 def test_sets(sounds):
     """{name: (waves, labels)}"""
     (source, _), label, held = origins(sounds), sounds["label"], sounds["held"]
-    spoken, accent = held & np.isin(source, SYNTHESISERS), source == "festival"
+    spoken, accent, natural = held & np.isin(source, SYNTHESISERS), source == "festival", source == "kokoro"
+    plain = spoken & ~accent & ~natural
     clips, of = waves(sounds, held & (source == "fsdd"))
     talk, _ = waves(sounds, held & (source == "talk"))
     rng = np.random.default_rng(6)
@@ -96,8 +97,10 @@ def test_sets(sounds):
         for decibels in (20, 10, 5, 0):
             sets[f"the same, {name} at {decibels} dB"] = (list(in_noise(clips, noise, decibels, rng)), of)
     return sets | {
-        "synthetic digits, held-back voices": waves(sounds, spoken & ~accent & (label < UNKNOWN)),
-        "synthetic other words, held-back voices": waves(sounds, spoken & ~accent & (label == UNKNOWN)),
+        "synthetic digits, held-back voices": waves(sounds, plain & (label < UNKNOWN)),
+        "synthetic other words, held-back voices": waves(sounds, plain & (label == UNKNOWN)),
+        "digits in natural synthetic voices, held back": waves(sounds, spoken & natural & (label < UNKNOWN)),
+        "other words in natural synthetic voices, held back": waves(sounds, spoken & natural & (label == UNKNOWN)),
         "digits with other accents, held-back voices": waves(sounds, spoken & accent & (label < UNKNOWN)),
         "other words with other accents, held-back voices": waves(sounds, spoken & accent & (label == UNKNOWN)),
         "recorded digits taken apart, held back": waves(sounds, held & (source == "apart")),

@@ -19,8 +19,8 @@ from questions import add
 from train import BATCH, BFLOAT16, DEPTHS, PEAK, WIDTH, learn, optimiser, predictions, rate_at, strength_at
 from twin import Twin
 
-POOL = 64_000  # clips
-STEPS = 800  # of 64 clips: the pool has as many, without those of one speaker
+POOL = 136_000  # clips
+STEPS = 2000  # of 64 clips: about as many as the pool has without those of one speaker
 
 
 def make_pool(sounds, folder, count):

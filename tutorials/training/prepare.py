@@ -1,12 +1,13 @@
-"""From raw recordings and four speech synthesisers to one file of labelled sounds, `sounds.npz`.
+"""From raw recordings and five speech synthesisers to one file of labelled sounds, `sounds.npz`.
 
-    python prepare.py --fsdd fsdd.tar --out work/
+    python prepare.py --fsdd fsdd.tar --kokoro kokoro-js-1.2.1.tgz --out work/
 
 Digits come from the Free Spoken Digit Dataset (a tar of its `recordings/` folder; CC BY-SA 4.0, Zohar Jackson and
-contributors) and from espeak-ng, flite, pico and Festival; `unknown` from other words by the same synthetic voices,
-alone and in rows, from digits taken apart, and from synthetic sounds. Silence needs no recordings: training makes its
-noises as it goes. Needs numpy, scipy, ttspico (which holds pico), the programs espeak-ng, flite, festival and sox, and
-the voices of `FESTIVAL`. The same seed gives the same file.
+contributors) and from espeak-ng, flite, pico, Festival and Kokoro; `unknown` from other words by the same synthetic
+voices, alone and in rows, from digits taken apart, and from synthetic sounds. Silence needs no recordings: training
+makes its noises as it goes. Needs numpy, scipy, ttspico (which holds pico), the programs espeak-ng, flite, festival
+and sox, the voices of `FESTIVAL`, and what kokoro.py names. The same seed gives the same file (on another kind of
+processor, Kokoro's part may differ in the last bits).
 """
 
 import argparse
@@ -19,6 +20,7 @@ import tempfile
 import threading
 import wave
 
+import kokoro
 import numpy as np
 from scipy import signal
 
@@ -38,7 +40,7 @@ MEN = """
     miguel norbert pablo paul pedro quincy rob robert sandro travis victor zac
 """.split()  # noqa: SIM905
 HELD_VOICES = ("f3", "linda", "Andrea", "steph2", "m7", "klatt3", "Michael", "david", "awb", "suo_fi_lj_diphone",
-               "czech_machac")  # fmt: skip
+               "czech_machac", "af_nova", "am_puck", "bf_lily", "bm_lewis")  # fmt: skip
 FLITE = ("slt", "slt", "slt", "rms", "kal16", "kal", "awb")  # slt, the one woman, three times
 PICO = ("en-US", "en-GB")  # both women
 # Festival's voices were recorded from people, most of whom speak other languages: five women, six men and a boy.
@@ -228,9 +230,19 @@ def festival(voice, stretch, size, texts):
         yield of_size(x, size), min(label, UNKNOWN), group, voice in HELD_VOICES
 
 
+def natural(speaker, mixture, speed, texts):
+    """Run one plan with Kokoro -> (samples, label, group, held) for each text."""
+    name = "+".join(voice for voice, _ in mixture)
+    labels = [*range(10), *[UNKNOWN] * kokoro.OTHERS, TALK]
+    for phonemes, label in zip(texts, labels, strict=True):
+        x = trimmed(resampled(speaker.say(phonemes, mixture, speed), kokoro.RATE))
+        group = ("talk/" if label == TALK else "kokoro/") + name
+        yield x, min(label, UNKNOWN), group, name in HELD_VOICES
+
+
 ENGINES = {"espeak": espeak, "flite": flite, "pico": pico}
 ACCENTS = ("festival", "abroad")
-SYNTHESISERS = (*ENGINES, *ACCENTS)  # as the groups of sounds begin
+SYNTHESISERS = (*ENGINES, *ACCENTS, "kokoro")  # as the groups of sounds begin
 
 
 def speak(job, scratch):
@@ -319,6 +331,7 @@ def write(path, items):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fsdd", type=pathlib.Path, help="tar of the Free Spoken Digit Dataset's recordings/*.wav")
+    parser.add_argument("--kokoro", type=pathlib.Path, help="the archive that `npm pack kokoro-js@1.2.1` fetches")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("work"))
     parser.add_argument("--voices", type=int, default=560, help="synthetic voices")
     parser.add_argument("--seed", type=int, default=1)
@@ -326,6 +339,8 @@ def main():
     if not args.fsdd or not args.fsdd.is_file():
         parser.error("--fsdd: no such file. Get the Free Spoken Digit Dataset (the project "
                      "Jakobovski/free-spoken-digit-dataset) and give a tar of its recordings folder")  # fmt: skip
+    if not args.kokoro or not args.kokoro.is_file():
+        parser.error("--kokoro: no such file. Get it with: npm pack kokoro-js@1.2.1")
     args.out.mkdir(parents=True, exist_ok=True)
     words = np.array(sorted(set(pathlib.Path(__file__).with_name("words.txt").read_text().split())))
     rng = np.random.default_rng(args.seed)
@@ -346,6 +361,10 @@ def main():
         plans = accents(np.random.default_rng((args.seed, 2)), words, ABROAD, settings)
         foreign += [item for plan in plans for item in abroad(*plan)]
         print(f"{len(foreign)} with other accents", flush=True)
+        speaker, generator = kokoro.Speaker(args.kokoro), np.random.default_rng((args.seed, 3))
+        plans = kokoro.plans(generator, speaker.voices, args.voices // 140, LABELS[:10], words, HELD_VOICES)
+        foreign += [item for items in pool.map(lambda plan: list(natural(speaker, *plan)), plans) for item in items]
+        print(f"{len(foreign)} with other accents or by Kokoro", flush=True)
     apart = list(taken_apart(rng, digits + shifted[::4], 2400))
     items = digits + shifted + spoken + apart + list(sounds(rng, 1600)) + foreign
     items = [item for item in items if len(item[0]) >= 400 and item[0].any()]  # now and then a voice says nothing

@@ -1,6 +1,6 @@
 """Train the digits model: one command from raw recordings to `model.npz`.
 
-    python train.py --fsdd fsdd.tar --out work/
+    python train.py --fsdd fsdd.tar --kokoro kokoro-js-1.2.1.tgz --out work/
 
 prepares the sounds (once), trains, writes checkpoints on the way (start it again and it goes on from the last), and
 packs the result with minirep's own converter. `work/log.csv` holds the curves.
@@ -34,7 +34,7 @@ EXTRAS = {
     "labels": {"class": list(LABELS)},
     "licence": "CC BY-SA 4.0",
     "credit": "Free Spoken Digit Dataset, Zohar Jackson and contributors; "
-    "synthetic voices: espeak-ng, flite, pico, Festival",
+    "synthetic voices: espeak-ng, flite, pico, Festival, Kokoro",
 }
 THRESHOLD = "0.9"  # of a stream: what keeps false digits in other people's talk below one a minute (evaluate.py)
 CHECKS = ("recorded", "synthetic", "unknown", "silence", "out")
@@ -55,12 +55,13 @@ COLUMNS = ("step", "seconds", "rate", "loss", "accuracy", *CHECKS)
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fsdd", type=pathlib.Path, help="needed once, to prepare the sounds")
+    parser.add_argument("--kokoro", type=pathlib.Path, help="likewise: the archive of that package, see README.md")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("work"))
     parser.add_argument("--sounds", type=pathlib.Path, help="default: sounds.npz in --out")
     parser.add_argument("--leave-out", help="a speaker to keep out of training altogether, for an honest test")
     parser.add_argument("--width", type=int, default=WIDTH)
     parser.add_argument("--depths", type=int, nargs=4, default=DEPTHS, metavar="N", help="blocks a stage")
-    parser.add_argument("--steps", type=int, default=4800)
+    parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument("--rate", type=float, default=PEAK, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)
@@ -238,7 +239,8 @@ def main():
     path = args.sounds or args.out / "sounds.npz"
     if not path.exists():
         command = [sys.executable, pathlib.Path(__file__).with_name("prepare.py"), "--out", args.out]
-        subprocess.run(command + (["--fsdd", args.fsdd] if args.fsdd else []), check=True)
+        given = {"--fsdd": args.fsdd, "--kokoro": args.kokoro}
+        subprocess.run(command + [part for option in given.items() if option[1] for part in option], check=True)
     with np.load(path) as archive:
         sounds = dict(archive)
     twin = train(args, sounds)
