@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import torch
-from prepare import ACCENTS, LABELS, RATE, SILENCE, SYNTHESISERS, UNKNOWN
+from prepare import ACCENTS, LABELS, RATE, SILENCE, SYNTHESISERS, UNKNOWN, loud_frames
 
 import minirep
 
@@ -53,8 +53,7 @@ def cut_by_level(rng, x):
     Weak sounds at the ends are lost: an *s* most of all where the band ends at 4 kHz. How loud is loud, varies.
     """
     dull = np.convolve(x, np.full(4, 0.25, np.float32), "same")  # without most of what is above 4 kHz
-    frames = np.abs(dull[: len(dull) // 80 * 80].reshape(-1, 80)).max(1)  # 5 ms each
-    loud = np.flatnonzero(frames >= frames.max() * 10 ** (-rng.uniform(12, 36) / 20))
+    loud = loud_frames(dull, 10 ** (-rng.uniform(12, 36) / 20))
     before, after = rng.integers(0, 5, 2)
     return x[max(0, loud[0] - before) * 80 : (loud[-1] + 1 + after) * 80]
 

@@ -87,10 +87,15 @@ def resampled(x, rate):
     return signal.resample_poly(x, RATE // step, rate // step).astype(np.float32)
 
 
+def loud_frames(x, share):
+    """Which frames of 80 samples, 5 ms, have a peak of at least this share of the highest: their numbers."""
+    frames = np.abs(x[: len(x) // 80 * 80].reshape(-1, 80)).max(1)
+    return np.flatnonzero(frames >= share * frames.max(initial=0))
+
+
 def trimmed(x, margin=0.02):
     """Without the silence at both ends, but for a margin in seconds."""
-    frames = np.abs(x[: len(x) // 80 * 80].reshape(-1, 80)).max(1)
-    loud = np.flatnonzero(frames > 0.015 * frames.max()) if len(frames) else []
+    loud = loud_frames(x, 0.015)
     if len(loud) == 0:
         return x
     keep = int(margin * RATE)
