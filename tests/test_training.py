@@ -98,6 +98,22 @@ def test_the_temperature_makes_held_back_sounds_least_surprising(training, sound
     np.testing.assert_allclose(after, powers / powers.sum(1, keepdim=True), rtol=1e-4, atol=1e-6)
 
 
+def test_fewer_unknown_lowers_its_odds_against_every_class_alike(training, sounds):
+    import augment
+    import train
+    import twin
+
+    net = twin.randomise(twin.Twin(width=2, depths=(1, 1, 1, 1), heads=augment.RECIPE.heads, frames=128))
+    net.head.projection.weight.data *= 0.01  # so that no probability is 0
+    x, _ = augment.as_recorded(sounds, np.arange(8))
+    before = train.predictions(net, x).double()
+    train.fewer_unknown(net)
+    after = train.predictions(net, x).double()
+    assert augment.LABELS[10] == "unknown"
+    odds = (after[:, 10:11] / after) / (before[:, 10:11] / before)
+    np.testing.assert_allclose(np.delete(odds.numpy(), 10, 1), np.exp(-train.RARER), rtol=1e-4)
+
+
 def test_a_clip_tells_what_it_was_made_from(training, sounds):
     import augment
 
@@ -186,7 +202,7 @@ def test_a_speaker_left_out_is_not_heard(training, sounds, tmp_path, monkeypatch
     folds.main()
     folds.main()  # nothing is left to do
     rows = [json.loads(line) for line in (tmp_path / "folds.jsonl").read_text().splitlines()]
-    assert [row["left_out"] for row in rows] == ["lucas", "theo"]
+    assert [(row["seed"], row["left_out"]) for row in rows] == [(0, "lucas"), (0, "theo"), (1, "lucas"), (1, "theo")]
     speakers = np.load(tmp_path / "about.npz")["speakers"]
     for row, used in zip(rows, seen, strict=True):
         assert row["new"]["of"] == 20 and row["known"]["of"] == 10

@@ -2,12 +2,13 @@
 
     python folds.py --sounds work/sounds.npz --out work/folds [--speakers theo lucas ...]
 
-For each recorded speaker one network is trained from scratch, without his recordings and what was made from them, and
-then asked about every recording of his. All draw from one pool of clips, made once; those from the speaker left out
-are passed over. Several processes share the work; the lines of `folds.jsonl` in --out are what came out.
+For each recorded speaker networks are trained from scratch, one a seed, without his recordings and what was made from
+them, and then asked about every recording of his. All draw from one pool of clips, made once; those from the speaker
+left out are passed over. Several processes share the work; the lines of `folds.jsonl` in --out are what came out.
 """
 
 import argparse
+import itertools
 import pathlib
 import time
 
@@ -16,7 +17,19 @@ import torch
 from augment import RECIPE, Clips, as_recorded, masked, origins
 from prepare import LABELS
 from questions import add
-from train import BATCH, BFLOAT16, DEPTHS, PEAK, WIDTH, learn, optimiser, predictions, rate_at, strength_at
+from train import (
+    BATCH,
+    BFLOAT16,
+    DEPTHS,
+    PEAK,
+    WIDTH,
+    fewer_unknown,
+    learn,
+    optimiser,
+    predictions,
+    rate_at,
+    strength_at,
+)
 from twin import Twin
 
 POOL = 136_000  # clips
@@ -52,6 +65,7 @@ def trained(x, labels, rows, steps, seed, dtype):
         loss, _ = learn(twin, optimizer, rate_at(step, steps, PEAK), clips, labels[chosen], dtype)
         if step % 100 == 99:
             print(f"{step + 1}/{steps} loss {loss.item():.3f}", flush=True)
+    fewer_unknown(twin)
     return twin
 
 
@@ -76,7 +90,7 @@ def main():
     parser.add_argument("--speakers", nargs="+", help="default: all")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--pool", type=int, default=POOL, help="clips in the pool")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1), help="a training for each; default: 0 1")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--bfloat16", **BFLOAT16)
     args = parser.parse_args()
@@ -90,15 +104,16 @@ def main():
     x = np.load(args.out / "x.npy", mmap_mode="r")
     with np.load(args.out / "about.npz") as about:
         labels, of = torch.from_numpy(about["labels"]), about["speakers"]
-    for name in args.speakers or np.unique(speaker[source == "fsdd"]):
-        claim = args.out / f"{name}.claimed"
+    recorded = source == "fsdd"
+    for seed, name in itertools.product(args.seeds, args.speakers or np.unique(speaker[recorded])):
+        claim = args.out / f"{name}-{seed}.claimed"
         if claim.exists():
             continue
         claim.touch()
         started = time.process_time()
-        twin = trained(x, labels, np.flatnonzero(of != name), args.steps, args.seed, args.dtype)
-        recorded = source == "fsdd"
-        row = {"left_out": str(name), "steps": args.steps, "seconds": round(time.process_time() - started)}
+        twin = trained(x, labels, np.flatnonzero(of != name), args.steps, seed, args.dtype)
+        seconds = round(time.process_time() - started)
+        row = {"left_out": str(name), "seed": seed, "steps": args.steps, "seconds": seconds}
         row |= {"new": measured(twin, sounds, recorded & (speaker == name))}
         row |= {"known": measured(twin, sounds, recorded & (speaker != name) & sounds["held"])}
         add(args.out / "folds.jsonl", **row)
