@@ -184,3 +184,9 @@ def test_mutated_files_give_a_model_or_one_clear_error(tmp_path_factory, data):
         assert isinstance(minirep.load(path), Classifier)
     except MinirepError as error:
         assert "\n" not in str(error)
+
+
+def test_the_shipped_model_says_what_it_is_and_what_it_is_bad_at():
+    about = minirep.load().provenance
+    assert about["licence"] == "CC BY-SA 4.0" and "Free Spoken Digit Dataset" in about["credit"]
+    assert "six men" in about["data"] and "other words" in about["weaknesses"]

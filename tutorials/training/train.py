@@ -36,6 +36,12 @@ EXTRAS = {
     "credit": "Free Spoken Digit Dataset, Zohar Jackson and contributors; "
     "synthetic voices: espeak-ng, flite, pico, Festival, Kokoro",
 }
+ABOUT = {  # what model.npz says of itself besides; the model card has the figures
+    "data": "digits recorded from six men, and the same in shifted voices; digits and other words by synthetic voices; "
+    "digits taken apart; made-up sounds and noises",
+    "weaknesses": "takes other words, and talk, for digits; misses more of voices unlike those it knows, and of digits "
+    "among other voices; hears one digit a clip; knows no far microphones, no music, and no language but English",
+}
 THRESHOLD = "0.9"  # of a stream: what keeps false digits in other people's talk below one a minute (evaluate.py)
 RARER = 0.5  # how much less likely `unknown` is made after training, as a natural logarithm
 CHECKS = ("recorded", "synthetic", "unknown", "silence", "out")
@@ -261,7 +267,7 @@ def main():
     fewer_unknown(twin)
     save_checkpoint(args.out / "final.pyth", twin, "digits", epoch=args.steps, extras=EXTRAS)
     clf = minirep.load(args.out / "final.pyth")  # merges
-    clf.provenance |= {"temperature": f"{temperature:.3f}", "threshold": THRESHOLD}
+    clf.provenance |= ABOUT | {"temperature": f"{temperature:.3f}", "threshold": THRESHOLD}
     minirep.save(clf, args.out / "model.npz", half=True)
     print(f"{args.out / 'model.npz'}: {(args.out / 'model.npz').stat().st_size / 2**20:.2f} MiB")
 
