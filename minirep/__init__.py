@@ -5,14 +5,14 @@
 16000
 """
 
-from .checkpoint import read_checkpoint
+from .architecture import Architecture, random_network
 from .classify import Classifier, Prediction
-from .config import RECIPES, Architecture, Recipe
 from .errors import MinirepError
+from .files.models import load, read_checkpoint, save
 from .frontend import log_mel_views
 from .network import Network, stages
+from .recipe import RECIPES, Recipe
 from .reparam import fuse
-from .store import load, save
 from .stream import Stream
 
 __version__ = "0.1.0"
@@ -29,6 +29,7 @@ __all__ = [
     "fuse",
     "load",
     "log_mel_views",
+    "random_network",
     "read_checkpoint",
     "save",
     "stages",

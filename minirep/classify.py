@@ -1,18 +1,23 @@
 """From a recording to named probabilities: a network, its recipe and its labels together."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 
-from . import audio, reparam
-from .config import MELS, Recipe, numbered_labels
+from .audio import Recording, open_recording
+from .check import check
 from .errors import MinirepError, MissingExtra
 from .frontend import log_mel_views
-from .network import Network, check, forward
+from .network import Network, forward
+from .recipe import MELS, Recipe, numbered_labels
+from .reparam import fuse
 
 BATCH = 4  # examples that go through the network together: bounds the memory of long batches
+BACKENDS = ("auto", "numpy", "numba")
+Forward = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,8 @@ class Prediction:
 class Classifier:
     """A network with the recipe that makes its input and the labels that name its output.
 
-    Safe to share between threads: nothing in it changes after it is made.
+    Safe to share between threads: nothing in it changes after it is made, but that its backend is prepared (weights
+    packed, kernels compiled) when it is first used, or by `prepare`.
     """
 
     def __init__(
@@ -55,7 +61,7 @@ class Classifier:
         threads: int | None = None,
     ):
         self.network = check(network)
-        classes = {head: linear.bias.size for head, linear in network.heads.items()}
+        classes = network.classes
         self.recipe = replace(recipe, heads=classes)
         self.labels = numbered_labels(classes) if labels is None else {h: tuple(names) for h, names in labels.items()}
         found = {head: len(names) for head, names in self.labels.items()}
@@ -63,7 +69,22 @@ class Classifier:
             raise MinirepError(f"labels: found {found} names, expected {classes}")
         self.provenance = dict(provenance or {})
         self.threads = threads
-        self.backend, self._forward = _backend(backend, network, threads)
+        if backend not in BACKENDS:
+            raise MinirepError(f"backend: found {backend!r}, expected auto, numpy or numba")
+        self._wanted = backend
+
+    @cached_property
+    def _prepared(self) -> tuple[str, Forward]:
+        return _choose_backend(self._wanted, self.network, self.threads)
+
+    def prepare(self) -> None:
+        """Choose the backend and pack its weights now; raises MinirepError where the backend asked for is missing."""
+        self._prepared  # noqa: B018 (a property that remembers)
+
+    @property
+    def backend(self) -> str:
+        """What computes: "numpy" or "numba"."""
+        return self._prepared[0]
 
     def classify(self, source, rate: int | None = None, views: int | None = None) -> Prediction:
         """Classify a file (path or binary stream), or mono samples (n,) together with their rate.
@@ -71,9 +92,9 @@ class Classifier:
         The recording is resampled to the recipe's rate if it has another, cut into views (the recipe's number unless
         given), and the probabilities of the views are averaged. A file says its own rate: another is an error.
         """
-        if isinstance(source, (str, Path)) or (hasattr(source, "read") and not isinstance(source, audio.Recording)):
-            source = audio.open_recording(source)
-        if isinstance(source, audio.Recording):
+        if isinstance(source, (str, Path)) or (hasattr(source, "read") and not isinstance(source, Recording)):
+            source = open_recording(source)
+        if isinstance(source, Recording):
             if rate not in (None, source.rate):
                 raise MinirepError(f"{source.name}: its rate is {source.rate} samples a second; found rate={rate!r}")
         elif np.ndim(source) == 0:
@@ -91,30 +112,27 @@ class Classifier:
             )
         if not np.isfinite(x).all():
             raise MinirepError("log-mels: found NaN or infinite values, expected finite numbers")
-        batches = [self._forward(x[i : i + BATCH]) for i in range(0, len(x), BATCH)]
+        _, forward = self._prepared
+        batches = [forward(x[i : i + BATCH]) for i in range(0, len(x), BATCH)]
         return {head: np.concatenate([batch[head] for batch in batches]) for head in batches[0]}
 
     def fused(self) -> "Classifier":
         """The same classifier with its network merged (see `minirep.fuse`)."""
-        return Classifier(
-            reparam.fuse(self.network), self.recipe, self.labels, self.provenance, self.backend, self.threads
-        )
+        return Classifier(fuse(self.network), self.recipe, self.labels, self.provenance, self._wanted, self.threads)
 
     def __repr__(self) -> str:
         heads = ", ".join(f"{head}: {classes}" for head, classes in self.recipe.heads.items())
         return f"Classifier(recipe {self.recipe.name!r}, {heads}, backend {self.backend!r})"
 
     def __reduce__(self):  # the prepared network belongs to this process; another prepares its own
-        return Classifier, (self.network, self.recipe, self.labels, self.provenance, self.backend, self.threads)
+        return Classifier, (self.network, self.recipe, self.labels, self.provenance, self._wanted, self.threads)
 
 
-def _backend(name: str, network: Network, threads: int | None):
+def _choose_backend(name: str, network: Network, threads: int | None) -> tuple[str, Forward]:
     """(the backend's name, the network as a function from log-mels to {head: probabilities}).
 
     What Numba cannot do here, a network in float64 for one, NumPy does.
     """
-    if name not in ("auto", "numpy", "numba"):
-        raise MinirepError(f"backend: found {name!r}, expected auto, numpy or numba")
     if name != "numpy":
         try:
             from . import fast

@@ -8,6 +8,7 @@ each element that passes a batch norm, so these are counted beside, as ``norm_op
 from dataclasses import dataclass
 
 from .network import Conv, Network
+from .recipe import MELS
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def _norm_ops(conv: Conv, positions: int) -> int:
     return 0 if conv.bn is None else 2 * positions * conv.bn.scale.size
 
 
-def costs(network: Network, frames: int, mels: int = 128) -> list[Cost]:
+def costs(network: Network, frames: int, mels: int = MELS) -> list[Cost]:
     """The stem, the stages and the heads, for one example of ``frames`` x ``mels``."""
 
     def half(n):
@@ -52,14 +53,11 @@ def costs(network: Network, frames: int, mels: int = 128) -> list[Cost]:
         params = adds = norms = 0
         for block in blocks:
             t, f = -(-t // block.stride[0]), -(-f // block.stride[1])
-            layers = [layer for path in block.paths for layer in path]
-            convs = [block.reduce, *(b for layer in layers for b in layer.branches), *block.mix]
-            convs += [block.shortcut] if block.shortcut is not None else []
             # At each position a 1 x 1 convolution multiplies every weight once, and so does a depthwise one.
-            adds += t * f * sum(conv.weight.size for conv in convs)
-            norms += sum(_norm_ops(conv, t * f) for conv in convs)
-            params += sum(parameters(conv) for conv in convs)
-            c = block.mix[-1].weight.shape[-1]
+            adds += t * f * sum(conv.weight.size for conv in block.convs)
+            norms += sum(_norm_ops(conv, t * f) for conv in block.convs)
+            params += sum(parameters(conv) for conv in block.convs)
+            c = block.expand_project[-1].weight.shape[-1]
         rows.append(Cost(f"stage{number}", (t, f, c), params, adds, norms))
     positions = max(1, t - network.pool[0] + 1) * max(1, f - network.pool[1] + 1)
     for name, linear in network.heads.items():

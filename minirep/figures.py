@@ -1,19 +1,58 @@
-"""Pictures of what was measured: which classes are taken for which, and what a probability is worth.
+"""Every picture that minirep draws, by Matplotlib (extra ``plot``), which is imported when the first one is drawn."""
 
-Matplotlib draws them (extra ``plot``).
-"""
+from __future__ import annotations
 
 import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import store
-from .measures import calibration, calibration_error
-from .report import cells, shorten, shown
-from .timeline import figure_type, picture_format
+from .errors import MinirepError, MissingExtra
+from .files.write import replacing
+from .frontend import FLOOR, hertz_to_mel
+from .network import Depthwise
+from .recipe import MELS, Recipe
+from .reparam import absorb_identity, fold, merge_branches
+from .stream import Event
+from .text import cells, printable, shorten
 
-TICKS = 400  # labels along an axis, at the most
+if TYPE_CHECKING:
+    from .evaluate.measures import Calibration
+    from .proof.verify import Report
+
+MAX_NAMES = 400  # labels along an axis of a confusion matrix
 CELL = (0.42, 0.13)  # inches a class in the picture of a few, and of many: the least that a label can be read in
+MAX_COLUMNS = 1600  # of the log-mel of a long recording
+MAX_LANES = 24  # labels under it
+TICKS = (100, 300, 1000, 3000, 10000)  # Hz
+
+
+def picture_format(path) -> str:
+    """The format that a picture's name asks for, if it can be drawn; to be called before the work that it is for."""
+    known = figure_type()().canvas.get_supported_filetypes()
+    form = Path(path).suffix[1:].lower()
+    if form not in known:
+        raise MinirepError(
+            f"{path}: found no ending for a picture, expected .png or one of .{', .'.join(sorted(known))}"
+        )
+    return form
+
+
+def figure_type():
+    """Matplotlib's Figure; MissingExtra where it is not installed."""
+    try:
+        from matplotlib.figure import Figure  # on its own, without a screen or anything shared
+    except ImportError as error:
+        raise MissingExtra("matplotlib", "plot", "drawing a picture") from error
+    return Figure
+
+
+def _save(figure, path, dpi: int = 100) -> None:
+    form = picture_format(path)
+    with replacing(path) as file, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a script that the font has not is drawn as boxes
+        figure.savefig(file, format=form, dpi=dpi)
 
 
 def draw_confusion(matrix: np.ndarray, labels, path, title: str = "") -> None:
@@ -23,12 +62,12 @@ def draw_confusion(matrix: np.ndarray, labels, path, title: str = "") -> None:
     numbers stand in the cells.
     """
     classes = len(matrix)
-    ticks = range(0, classes, -(-classes // TICKS))
-    names = [shorten(shown(labels[i]), 30) for i in ticks]
+    ticks = range(0, classes, -(-classes // MAX_NAMES))
+    names = [shorten(printable(labels[i]), 30) for i in ticks]
     inches = np.interp(classes, [12, 60], CELL)  # a class
     points = min(10, inches * 72 * 0.75)  # the size of letters
     # The room for labels and axes' names is set here: having it found takes Matplotlib a minute for 309 labels.
-    side, room = inches * min(classes, TICKS), 0.8 + max(map(cells, names)) * points * 0.6 / 72
+    side, room = inches * min(classes, MAX_NAMES), 0.8 + max(map(cells, names)) * points * 0.6 / 72
     width, height = max(3, room + side + 0.2), room + side + 0.5
     figure = figure_type()(figsize=(width, height))
     axes = figure.add_axes((room / width, room / height, side / width, side / height))
@@ -46,12 +85,12 @@ def draw_confusion(matrix: np.ndarray, labels, path, title: str = "") -> None:
     _save(figure, path)
 
 
-def draw_calibration(p: np.ndarray, truth: np.ndarray, path, title: str = "") -> None:
-    """Write the reliability diagram of probabilities (N, C) to ``path``: right answers over the probability given.
+def draw_calibration(calibration: Calibration, path, title: str = "") -> None:
+    """Write a reliability diagram to ``path``: the share of right answers over the probability given.
 
     Bars on the diagonal are honest; below it the network is too sure of itself. Under it, how many clips a bar is of.
     """
-    count, confidence, right = calibration(p, truth)
+    count, confidence, right = calibration.count, calibration.confidence, calibration.right
     edges = np.linspace(0, 1, len(count) + 1)
     figure = figure_type()(figsize=(5, 6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3, 1]})
@@ -61,9 +100,7 @@ def draw_calibration(p: np.ndarray, truth: np.ndarray, path, title: str = "") ->
     above.set_xlim(0, 1)
     above.set_ylim(0, 1)
     above.set_ylabel("share of right answers")
-    above.set_title(
-        f"{title}  calibration error {calibration_error(p, truth):.3f}".strip(), loc="left", parse_math=False
-    )
+    above.set_title(f"{title}  calibration error {calibration.error:.3f}".strip(), loc="left", parse_math=False)
     above.legend(loc="upper left")
     below.bar(edges[:-1], count, 1 / len(count), align="edge", edgecolor="white", color="0.6")
     below.set_ylabel("clips")
@@ -71,8 +108,134 @@ def draw_calibration(p: np.ndarray, truth: np.ndarray, path, title: str = "") ->
     _save(figure, path)
 
 
-def _save(figure, path) -> None:
-    form = picture_format(path)
-    with store.replacing(path) as file, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # a script that the font has not is drawn as boxes
-        figure.savefig(file, format=form, dpi=100)
+# --- a long recording and its events ----------------------------------------------------------------------------------
+
+
+class LongLogMel:
+    """The log-mel of a whole recording in at most 1600 columns: each shows the loudest of its frames, band by band."""
+
+    def __init__(self, seconds: float, recipe: Recipe):
+        self.seconds, self.recipe = seconds, recipe
+        self._frames = 1 + int(seconds * recipe.rate / recipe.hop)
+        self._per_column = -(-self._frames // MAX_COLUMNS)
+        # Frames at a window's end that see the silence behind it; the next window has them whole.
+        self._cut = -(-recipe.window // recipe.hop)
+        self._painted = 0  # frames
+        self.columns = np.full((-(-self._frames // self._per_column), MELS), np.log(FLOOR), np.float32)
+
+    def add(self, start: float, log_mel: np.ndarray, last: bool = False) -> None:
+        """Paint those frames of a window that no earlier one has shown; it begins at ``start`` (seconds)."""
+        first = round(start * self.recipe.rate / self.recipe.hop)
+        stop = min(first + len(log_mel) - (0 if last else self._cut), self._frames)
+        begin = max(first, self._painted)
+        if begin < stop:
+            columns = np.arange(begin, stop) // self._per_column
+            np.maximum.at(self.columns, columns, log_mel[begin - first : stop - first])
+            self._painted = stop
+
+
+def draw_timeline(picture: LongLogMel, events: list[Event], path, title: str = "") -> None:
+    """Write the picture with the events in lanes under it, one a label, to ``path`` (.png, .svg, .pdf)."""
+    lanes = _lanes(events)
+    figure = figure_type()(figsize=(12, 3.6 + 0.28 * max(1, len(lanes))), layout="constrained")
+    ratios = [3, 0.28 * max(1, len(lanes)) + 0.1]
+    above, below = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": ratios})
+    _draw_log_mel(above, picture)
+    _draw_lanes(below, lanes, picture.seconds)
+    above.set_title(title, loc="left")
+    _save(figure, path, dpi=150)
+
+
+def _lanes(events: list[Event]) -> list[tuple[str, list[Event]]]:
+    """(label, its events): those heard most come first, and what does not fit is left out."""
+    heads, lanes = {event.head for event in events}, {}
+    for event in events:
+        lanes.setdefault(f"{event.head}: {event.label}" if len(heads) > 1 else event.label, []).append(event)
+    return sorted(lanes.items(), key=lambda lane: -sum(event.end - event.start for event in lane[1]))[:MAX_LANES]
+
+
+def _draw_log_mel(axes, picture: LongLogMel) -> None:
+    # The quietest of a recording is often digital silence, at ln(1e-6): shades are for what lies above the background.
+    low, high = np.percentile(picture.columns, [5, 99.9])
+    axes.imshow(
+        picture.columns.T, origin="lower", aspect="auto", extent=(0, picture.seconds, 0, MELS), cmap="magma",
+        vmin=min(low, high - 1), vmax=high, interpolation="nearest",
+    )  # fmt: skip
+    top = picture.recipe.rate / 2
+    hertz = [f for f in TICKS if f < top]
+    # Band b is centred on point b + 1 of 129 steps on the mel scale, and drawn from b to b + 1.
+    axes.set_yticks([(MELS + 1) * hertz_to_mel(f) / hertz_to_mel(top) - 0.5 for f in hertz], [f"{f:,}" for f in hertz])
+    axes.set_ylabel("Hz")
+
+
+def _draw_lanes(axes, lanes: list[tuple[str, list[Event]]], seconds: float) -> None:
+    least = seconds / 800  # what is shorter would not be seen
+    for lane, (_, events) in enumerate(lanes):
+        spans = [(event.start, max(event.end - event.start, least)) for event in events]
+        axes.broken_barh(spans, (lane - 0.4, 0.8), facecolors=f"C{lane % 10}")
+    axes.set_yticks(range(len(lanes)), [label for label, _ in lanes])
+    axes.set_ylim(max(1, len(lanes)) - 0.5, -0.5)
+    axes.set_xlim(0, seconds)
+    axes.grid(axis="x", alpha=0.3)
+    axes.xaxis.set_major_formatter(lambda t, _: _time(t, seconds))
+    axes.set_xlabel("h:mm:ss" if seconds >= 3600 else "m:ss" if seconds >= 60 else "s")
+    if not lanes:
+        axes.text(0.5, 0.5, "no events", transform=axes.transAxes, ha="center", va="center")
+
+
+def _time(t: float, seconds: float) -> str:
+    """A time on an axis of so many seconds."""
+    if seconds < 60:
+        return f"{t:g}"
+    minutes, rest = divmod(round(t), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if seconds >= 3600 else f"{minutes}:{rest:02}"
+
+
+# --- merged against unmerged ------------------------------------------------------------------------------------------
+
+
+def draw_verification(report: Report, layer: Depthwise, path) -> None:
+    """Write errors beside their bounds, block by block, and one kernel: its branches, and what they merge to."""
+    figure = figure_type()(figsize=(13, 5.2), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    _draw_errors(left, report)
+    _draw_kernel(right, layer)
+    _save(figure, path, dpi=120)
+
+
+def _draw_errors(axes, report: Report) -> None:
+    for (precision, rows), color in zip(report.rows.items(), ("#b3541e", "#1f5f8b")):
+        found = [(row.name, row.rounding if report.merged else row.fused) for row in rows]
+        names, differences = zip(*[(name, d) for name, d in found if d is not None])
+        axes.plot(names, [d.bound for d in differences], "_", color=color, ms=11, mew=2, label=f"{precision}: bound")
+        # No difference at all has no place on a logarithmic axis: such a block shows its bound alone.
+        errors = [d.absolute or np.nan for d in differences]
+        axes.plot(names, errors, "o", color=color, ms=5, label=f"{precision}: largest difference")
+    axes.set_yscale("log")
+    axes.set_title(
+        "Computed against exact" if report.merged else "Merged against unmerged, the same input given to both"
+    )
+    axes.set_ylabel("absolute difference")
+    axes.tick_params("x", rotation=90)
+    axes.grid(axis="y", alpha=0.3)
+    axes.figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=4, frameon=False)
+
+
+def _draw_kernel(axes, layer: Depthwise) -> None:
+    """The first channel of a layer: each branch with its batch norm folded, and their sum."""
+    merged = absorb_identity(merge_branches(layer)).branches[0].weight[:, 0]
+    half = len(merged) // 2
+    taps = np.arange(len(merged)) - half
+    axes.bar(taps, merged, color="0.82", width=0.9, label="merged")
+    if len(layer.branches) == 1 and layer.branches[0].bn is not None:
+        axes.plot(taps, layer.branches[0].weight[:, 0], ".-", lw=1, label="before its batch norm")
+    elif len(layer.branches) > 1:
+        for kernel in (fold(branch).weight[:, 0] for branch in layer.branches):
+            at = taps[: len(kernel)] + half - len(kernel) // 2
+            axes.plot(at, kernel, ".-", lw=1, label=f"branch of {len(kernel)}")
+    if layer.identity:
+        axes.plot([0], [1], "k+", ms=10, mew=2, label="identity")
+    axes.set_title(f"One kernel along {layer.axis}, first channel")
+    axes.set_xlabel("tap, from the centre")
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend()

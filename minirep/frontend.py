@@ -4,7 +4,7 @@ A sound is cut into short overlapping frames; each frame's Fourier transform tel
 128 triangular "mel" bands gather those strengths the way hearing does, fine at low and coarse at high frequencies; and
 the logarithm turns ratios of loudness into differences. The result has one row a frame and one column a band.
 
-The mel scale is that of Young et al., "The HTK Book", section 5.4; the parameters are the recipes' (`minirep.config`).
+The mel scale is that of Young et al., "The HTK Book", section 5.4; the parameters are the recipes' (`minirep.recipe`).
 Everything is computed in float64: a quiet band is a small difference of large numbers, and a float32 transform is off
 by up to 4e-3 in the logarithm where this one is off by less than 1e-6.
 """
@@ -13,9 +13,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from . import audio
-from .config import MELS, Recipe, get_recipe
-from .errors import MinirepError
+from .audio.recording import Recording, from_array
+from .audio.resample import resample
+from .errors import expect
+from .recipe import MELS, Recipe, get_recipe
 
 FFT_SIZE = 2048  # samples under one transform: the window, then zeros, which only interpolates the spectrum
 FLOOR = 1e-6  # added before the logarithm, so that silence is finite: ln(1e-6) = -13.8
@@ -93,15 +94,15 @@ def cut_frames(samples: np.ndarray, first: int, last: int, recipe: Recipe) -> np
     The window sits in the middle of 2048 samples. Only the samples under it matter, and where they start in the
     transform changes phases, not magnitudes: so these are all that is cut out.
     """
-    start = first * recipe.hop - before_centre(recipe)
-    stop = (last - 1) * recipe.hop - before_centre(recipe) + recipe.window
+    start = first * recipe.hop - centre_offset(recipe)
+    stop = (last - 1) * recipe.hop - centre_offset(recipe) + recipe.window
     stretch = np.zeros(max(0, stop - start))  # silence beyond both ends
     inside = np.asarray(samples[max(start, 0) : max(stop, 0)], np.float64)
     stretch[max(-start, 0) : max(-start, 0) + len(inside)] = inside
     return np.lib.stride_tricks.sliding_window_view(stretch, recipe.window)[:: recipe.hop]
 
 
-def before_centre(recipe: Recipe) -> int:
+def centre_offset(recipe: Recipe) -> int:
     """Samples from the start of a frame's window to the sample that the frame is centred on."""
     return FFT_SIZE // 2 - (FFT_SIZE - recipe.window) // 2
 
@@ -127,7 +128,7 @@ def log_mel_of_frames(frames: np.ndarray, recipe: Recipe) -> np.ndarray:
 def view_starts(length: int, recipe: Recipe, views: int) -> list[int]:
     """Where the views of a recording of ``length`` samples (at least one clip) start: spread evenly, ends included.
 
-    >>> from minirep.config import RECIPES
+    >>> from minirep.recipe import RECIPES
     >>> view_starts(200000, RECIPES["vggsound"], 2)
     [0, 118096]
     """
@@ -137,7 +138,7 @@ def view_starts(length: int, recipe: Recipe, views: int) -> list[int]:
 def log_mel_views(samples, rate: int | None, recipe: Recipe | str, views: int | None = None) -> np.ndarray:
     """The log-mel views that the networks classify.
 
-    samples: mono (n,) at ``rate`` samples a second, or an `audio.Recording` (which knows its rate; pass None). They are
+    samples: mono (n,) at ``rate`` samples a second, or a `minirep.audio.Recording` (which knows its rate; pass None). They are
     resampled to the recipe's rate if they have another. ``views`` defaults to the recipe's. Gives (V, frames, 128)
     float32. A recording of at least one clip is cut into V stretches of ``clip - 1`` samples; a shorter one gives V
     equal views filled up by repeating its last frame (or sample, where the recipe says so). Only the samples of the
@@ -145,20 +146,19 @@ def log_mel_views(samples, rate: int | None, recipe: Recipe | str, views: int | 
     """
     recipe = get_recipe(recipe)
     views = recipe.views if views is None else views
-    if type(views) is not int or views < 1:
-        raise MinirepError(f"views: found {views!r}, expected a whole number of at least 1")
-    recording = samples if isinstance(samples, audio.Recording) else audio.from_array(samples, rate)
-    recording = audio.resample(recording, recipe.rate)
+    expect(type(views) is int and views >= 1, f"views: found {views!r}, expected a whole number of at least 1")
+    recording = samples if isinstance(samples, Recording) else from_array(samples, rate)
+    recording = resample(recording, recipe.rate)
     length = recording.length
     if length >= recipe.clip:
         starts = view_starts(length, recipe, views)
-        return np.stack([fill(log_mel(recording.read(s, s + recipe.clip - 1), recipe), recipe) for s in starts])
+        return np.stack([pad_frames(log_mel(recording.read(s, s + recipe.clip - 1), recipe), recipe) for s in starts])
     samples = recording.read(0, length)
     if recipe.repeat == "sample":
         samples = np.pad(samples, (0, recipe.clip - 1 - length), mode="edge") if length < recipe.clip - 1 else samples
-    return np.repeat(fill(log_mel(samples, recipe), recipe)[None], views, axis=0)
+    return np.repeat(pad_frames(log_mel(samples, recipe), recipe)[None], views, axis=0)
 
 
-def fill(frames: np.ndarray, recipe: Recipe) -> np.ndarray:
+def pad_frames(frames: np.ndarray, recipe: Recipe) -> np.ndarray:
     """Repeat the last frame up to the recipe's number: (t, 128) -> (frames, 128)."""
     return np.pad(frames[: recipe.frames], ((0, max(0, recipe.frames - len(frames))), (0, 0)), mode="edge")

@@ -4,7 +4,7 @@ Activations are (N, T, F, C): examples, time, frequency, channels. Channels last
 matrix product.
 
 The first half works on arrays. The second half is what the forward pass calls with the nodes of the tree that
-`minirep.network` draws: stem, pointwise, depthwise, mix, head. Arrays of any dtype pass through, also object
+`minirep.network` draws: stem, pointwise, depthwise, expand_project, head. Arrays of any dtype pass through, also object
 arrays of `fractions.Fraction`, on which the proofs of `minirep.reparam` are exact.
 """
 
@@ -16,7 +16,9 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 BAND = 32  # outputs of a depthwise convolution that one band matrix yields
-TILE = 1 << 16  # numbers that are worked on at a time where that helps: 256 KiB in float32, which stay in the cache
+TILE_NUMBERS = (
+    1 << 16
+)  # numbers that are worked on at a time where that helps: 256 KiB in float32, which stay in the cache
 
 
 # --- on arrays ----------------------------------------------------------------------------------------------------
@@ -105,8 +107,8 @@ def band_matrices(weight, rows):
 
 
 def tiles(n, rows, width):
-    """(example, first row, row after the last) of stretches of rows that hold about TILE numbers."""
-    step = max(1, TILE // width)
+    """(example, first row, row after the last) of stretches of rows that hold about TILE_NUMBERS numbers."""
+    step = max(1, TILE_NUMBERS // width)
     return [(i, start, min(start + step, rows)) for i in range(n) for start in range(0, rows, step)]
 
 
@@ -131,7 +133,7 @@ def softmax(x):
 # --- on nodes of the tree: what a backend offers ------------------------------------------------------------------
 
 
-def after(y, conv, residual=None):
+def epilogue(y, conv, residual=None):
     """What follows a convolution's sums: its bias, its batch norm, a residual, a ReLU, as far as it has them.
 
     ``y`` has just been made by the convolution and belongs to nobody else, so it is changed in place.
@@ -148,12 +150,12 @@ def after(y, conv, residual=None):
 def stem(x, conv):
     """(N, T, 128, 1) -> (N, T/4, 32, w): a 5 x 7 convolution at every second position, then the pooling."""
     kt, kf = conv.weight.shape[:2]
-    return max_pool(after(conv2d(x, conv.weight, (2, 2), (kt // 2, kf // 2)), conv))
+    return max_pool(epilogue(conv2d(x, conv.weight, (2, 2), (kt // 2, kf // 2)), conv))
 
 
 def pointwise(x, conv, stride=(1, 1)):
     """A 1 x 1 convolution at every stride-th position: (N, T, F, Cin) -> (N, T', F', Cout), rounding up."""
-    return after(matmul(x[:, :: stride[0], :: stride[1]], conv.weight), conv)
+    return epilogue(matmul(x[:, :: stride[0], :: stride[1]], conv.weight), conv)
 
 
 def depthwise(x, layer):
@@ -161,11 +163,11 @@ def depthwise(x, layer):
     axis = {"time": 1, "frequency": 2}[layer.axis]
     y = x if layer.identity else 0
     for branch in layer.branches:
-        y = y + after(depthwise_conv(x, branch.weight, axis), branch)
+        y = y + epilogue(depthwise_conv(x, branch.weight, axis), branch)
     return relu(y)
 
 
-def mix(x, convs, residual):
+def expand_project(x, convs, residual):
     """A block's 1 x 1 convolutions (expand and project, or one that does both) and its shortcut: ReLU(x' + residual).
 
     It goes a stretch of positions at a time: what lies between expand and project is the widest tensor of the network,
@@ -177,8 +179,8 @@ def mix(x, convs, residual):
     for _, start, stop in tiles(1, len(x), widest // 4 or 1):
         h = x[start:stop]
         for conv in convs[:-1]:
-            h = after(h @ conv.weight, conv)
-        h = after(h @ convs[-1].weight, convs[-1], rest[start:stop])
+            h = epilogue(h @ conv.weight, conv)
+        h = epilogue(h @ convs[-1].weight, convs[-1], rest[start:stop])
         y[start:stop] = relu(h)
     return y.reshape(residual.shape)
 

@@ -4,14 +4,16 @@ Four facts carry it, each a small pure function here; `fuse` composes them over 
 maps, so none of them reaches across a ReLU.
 
     fold       batch norm after a convolution is a convolution with a bias
-    widen      a kernel with zeros around it is the same kernel
+    pad        a kernel with zeros around it is the same kernel
     merge      filters that read the same input and are summed are one filter, their sum
     collapse   two 1 x 1 convolutions with nothing between them are one, their product
 
 Nothing is changed in place: every function returns new nodes.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import reduce
 
 import numpy as np
 
@@ -27,22 +29,24 @@ def fold(conv: Conv) -> Conv:
     """
     bias = np.zeros(conv.weight.shape[-1], conv.weight.dtype) if conv.bias is None else conv.bias
     if conv.bn is None:
-        return replace(conv, bias=bias)
+        return replace(conv, bias=bias) if conv.bias is None else conv
     s = conv.bn.scale / sqrt(conv.bn.variance + conv.bn.eps)  # (Cout,): the last axis of every kind of weight
     return replace(conv, weight=conv.weight * s, bias=(bias - conv.bn.mean) * s + conv.bn.shift, bn=None)
 
 
-def widen(kernel: np.ndarray, size: int) -> np.ndarray:
+def pad_kernel(kernel: np.ndarray, size: int) -> np.ndarray:
     """Zeros around a depthwise kernel (k, C), as many at both ends, up to ``size`` taps: its centre stays."""
     extra = (size - len(kernel)) // 2
     return np.pad(kernel, ((extra, extra), (0, 0)))
 
 
 def merge_branches(layer: Depthwise) -> Depthwise:
-    """Branches into one: fold each, widen all to the largest, add kernels and biases. The identity stays beside it."""
-    folded = [fold(branch) for branch in layer.branches]
+    """Branches into one: fold each, pad all to the largest, add kernels and biases. The identity stays beside it."""
+    folded = tuple(map(fold, layer.branches))
+    if len(folded) == 1:
+        return replace(layer, branches=folded)
     size = max(len(branch.weight) for branch in folded)
-    weight = sum(widen(branch.weight, size) for branch in folded)
+    weight = sum(pad_kernel(branch.weight, size) for branch in folded)
     return replace(layer, branches=(Conv(weight, sum(branch.bias for branch in folded)),))
 
 
@@ -72,36 +76,45 @@ def collapse_linear(convs: tuple[Conv, ...]) -> tuple[Conv, ...]:
     return tuple(merged)
 
 
-def fuse_layer(layer: Depthwise) -> Depthwise:
-    """One depthwise layer down to one kernel with a bias."""
-    return absorb_identity(merge_branches(layer))
+# --- the steps over a block, and over the tree ----------------------------------------------------------------------
 
 
-def fuse_block(block: Block) -> Block:
-    """One block without batch norms, with one kernel per depthwise layer and no linear detours."""
+def fold_block(block: Block) -> Block:
+    """Every batch norm of a block into the convolution before it."""
     return replace(
-        block,
-        reduce=fold(block.reduce),
-        paths=tuple(tuple(fuse_layer(layer) for layer in path) for path in block.paths),
-        mix=collapse_linear(tuple(fold(conv) for conv in block.mix)),
+        block.map_layers(lambda layer: replace(layer, branches=tuple(map(fold, layer.branches)))),
+        entry=fold(block.entry),
+        expand_project=tuple(map(fold, block.expand_project)),
         shortcut=None if block.shortcut is None else fold(block.shortcut),
     )
 
 
+# The steps of merging, one upon the other: `fuse_block` takes them all, `minirep verify` looks at each.
+STEPS: dict[str, Callable[[Block], Block]] = {
+    "fold": fold_block,
+    "merge": lambda block: block.map_layers(merge_branches),
+    "identity": lambda block: block.map_layers(absorb_identity),
+    "collapse": lambda block: replace(block, expand_project=collapse_linear(block.expand_project)),
+}
+
+
+def fuse_block(block: Block) -> Block:
+    """One block without batch norms, with one kernel per depthwise layer and no linear detours."""
+    return reduce(lambda done, step: step(done), STEPS.values(), block)
+
+
 def fuse(network: Network) -> Network:
     """The same function with fewer parts: a new network; the argument is not changed. Fusing twice changes nothing."""
-    return replace(
-        as_network(network),
-        stem=fold(network.stem),
-        stages=tuple(tuple(fuse_block(block) for block in blocks) for blocks in network.stages),
+    return replace(as_network(network).map_blocks(fuse_block), stem=fold(network.stem))
+
+
+def is_fused(network: Network) -> bool:
+    """Whether nothing is left that `fuse` would merge away: no batch norm, one kernel per depthwise layer."""
+    return all(conv.bn is None for conv in network.convs) and all(
+        len(layer.branches) == 1 and not layer.identity for layer in network.layers
     )
 
 
 def merge_only(network: Network) -> Network:
     """The authors' own merged form, to compare with: branches merged, every other batch norm and the identity kept."""
-
-    def merged(block: Block) -> Block:
-        paths = tuple(tuple(merge_branches(layer) for layer in path) for path in block.paths)
-        return replace(block, paths=paths)
-
-    return replace(network, stages=tuple(tuple(merged(block) for block in blocks) for blocks in network.stages))
+    return network.map_blocks(STEPS["merge"])

@@ -1,9 +1,9 @@
 """Sound that does not end: windows slide over it, and what they hear becomes events with a start and an end.
 
-    blocks of samples -> Arriving -> samples at the recipe's rate
-                      -> Windows  -> a log-mel for each window, a new one every hop
-                      -> the network's probabilities
-                      -> Tracker  -> events
+    blocks of samples -> StreamResampler -> samples at the recipe's rate
+                      -> SlidingLogMel   -> a log-mel for each window, a new one every hop
+                      -> the network     -> probabilities
+                      -> EventTracker    -> events
 
 Memory does not grow with time: of what has been heard, only one window and what the resampler looks back on are kept.
 A window is classified as `minirep.Classifier.classify` would classify it if it were cut out: its log-mel is the same,
@@ -13,15 +13,17 @@ bit for bit, although neighbours share most of their frames and each of those is
 import math
 import time
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from . import audio
+from .audio.recording import Recording, from_array
+from .audio.resample import SIZE, reach, resample
 from .classify import Classifier
-from .config import MELS, Recipe
 from .errors import MinirepError
-from .frontend import before_centre, cut_frames, fill, log_mel_of_frames, log_mel_views
+from .frontend import centre_offset, cut_frames, log_mel_of_frames, log_mel_views, pad_frames
+from .recipe import MELS, Recipe
 
 HOP = 0.25  # seconds from one window to the next
 THRESHOLD = 0.5  # the probability from which on a sound counts as heard, where the model does not say another
@@ -84,19 +86,20 @@ class Stream:
                 "a threshold above 0 and up to 1, and a whole number of windows of at least 1"
             )
         self.classifier = classifier
-        self.rate = audio.from_array(np.zeros(1), rate).rate  # or an error that says what is wrong with it
+        self.rate = from_array(np.zeros(1), rate).rate  # or an error that says what is wrong with it
         self.window = (recipe.clip - 1) / recipe.rate  # seconds
         self.skipped = 0  # windows left out because the machine was too slow
         self.load = 0.0  # seconds of work for a second of sound, as of late: above 1 we cannot keep up
         self.log_mel = None  # (frames, 128) of the last window, and
         self.start = 0.0  # where it began, in seconds
         self._step = max(1, round(hop * recipe.rate / recipe.hop))  # frames from one window to the next
-        self._arriving = Arriving(self.rate, recipe.rate)
-        self._windows = Windows(recipe)
+        self._resampler = StreamResampler(self.rate, recipe.rate)
+        self._log_mels = SlidingLogMel(recipe)
         self._next = 0  # first frame of the next window
         self._closed = False
         self._trackers = [
-            Tracker(head, labels, self.hop, threshold, smooth, ignore) for head, labels in classifier.labels.items()
+            EventTracker(head, labels, self.hop, threshold, smooth, ignore)
+            for head, labels in classifier.labels.items()
         ]
 
     @property
@@ -107,7 +110,7 @@ class Stream:
     @property
     def seconds(self) -> float:
         """How much sound has been fed."""
-        return self._arriving.count / self.rate
+        return self._resampler.count / self.rate
 
     @property
     def heard(self) -> dict[str, tuple[str, float]]:
@@ -123,7 +126,7 @@ class Stream:
             raise MinirepError("stream: found samples after its end; expected a new Stream for them")
         samples = np.asarray(samples)
         if samples.size:
-            self._arriving.append(audio.from_array(samples, self.rate).read(0, len(samples)))
+            self._resampler.append(from_array(samples, self.rate).read(0, len(samples)))
         return self._classify_due(catch_up)
 
     def _classify_due(self, catch_up: bool = False) -> list[Event]:
@@ -143,28 +146,28 @@ class Stream:
         if self._closed:
             return []
         self._closed = True
-        self._arriving.close()
+        self._resampler.close()
         events = self._classify_due()
-        settled, recipe = self._arriving.settled, self.classifier.recipe
-        last = (settled - self._windows.length) // recipe.hop  # the window that ends with the sound, to the frame
+        settled, recipe = self._resampler.settled, self.classifier.recipe
+        last = (settled - self._log_mels.length) // recipe.hop  # the window that ends with the sound, to the frame
         if last >= 0 and self._next - self._step < last:
             self._next = last
             events += self._classify_window()
         elif last < 0 < settled:
-            self.log_mel = log_mel_views(self._arriving.take(settled), recipe.rate, recipe, 1)[0]
+            self.log_mel = log_mel_views(self._resampler.take(settled), recipe.rate, recipe, 1)[0]
             events += self._track(0.0, settled / recipe.rate)
         return events + [event for tracker in self._trackers for event in tracker.finish(self.seconds)]
 
     def _due(self) -> int:
         """How many windows are complete and wait to be classified."""
-        spare = self._arriving.settled - self._next * self.classifier.recipe.hop - self._windows.length
+        spare = self._resampler.settled - self._next * self.classifier.recipe.hop - self._log_mels.length
         return spare // (self._step * self.classifier.recipe.hop) + 1
 
     def _classify_window(self) -> list[Event]:
         begin, recipe = time.perf_counter(), self.classifier.recipe
         start = self._next * recipe.hop
-        new = self._arriving.take(start + self._windows.length - self._arriving.taken)
-        self.log_mel = self._windows.move_to(self._next, new)
+        new = self._resampler.take(start + self._log_mels.length - self._resampler.taken)
+        self.log_mel = self._log_mels.move_to(self._next, new)
         self._next += self._step
         events = self._track(start / recipe.rate, self.window)
         load = (time.perf_counter() - begin) / self.hop
@@ -179,23 +182,35 @@ class Stream:
         return [event for t in self._trackers for event in t.add(middle, probabilities[t.head][0])]
 
 
+def events_of(recording: Recording, stream: Stream) -> Iterator[list[Event]]:
+    """Feed a long recording to a stream, hop by hop, in constant memory: yields the events that ended there.
+
+    After each step ``stream.log_mel`` and ``stream.start`` are those of the last window.
+    """
+    block = max(1, int(stream.hop * recording.rate))  # so at most one window becomes due at a time
+    for start in range(0, recording.length, block):
+        yield stream.feed(recording.read(start, start + block))
+    yield stream.close()
+
+
 # --- from blocks to samples at the recipe's rate --------------------------------------------------------------------
 
 
-class Arriving:
-    """Samples that arrive at one rate and are taken at another, in order: the same as `audio.resample` makes of the
-    whole, bit for bit, however they were cut into blocks.
+class StreamResampler:
+    """Samples that arrive at one rate and are taken at another, in order.
+
+    They are what `minirep.audio.resample` makes of the whole, bit for bit, however they were cut into blocks.
     """
 
     def __init__(self, rate: int, wanted: int):
-        recording = audio.Recording("stream", rate, ENDLESS, self._read)
-        self._resampled = audio.resample(recording, wanted)
+        recording = Recording("stream", rate, ENDLESS, self._read)
+        self._resampled = resample(recording, wanted)
         common = math.gcd(wanted, recording.rate)
         self._up, self._down = wanted // common, recording.rate // common
         same = self._up == self._down
         # A resampled value depends on the samples this far to both sides; and it is computed in blocks.
-        self._reach = 0 if same else audio.reach(self._up, self._down) + 2
-        self._back = 0 if same else audio.SIZE * self._down // self._up + self._reach
+        self._reach = 0 if same else reach(self._up, self._down) + 2
+        self._back = 0 if same else SIZE * self._down // self._up + self._reach
         self.count = 0  # samples that have arrived
         self.settled = 0  # samples at the wanted rate that no further arrival will change
         self.taken = 0  # of these, how many were taken
@@ -241,7 +256,7 @@ class Arriving:
 # --- from samples to the log-mel of each window ---------------------------------------------------------------------
 
 
-class Windows:
+class SlidingLogMel:
     """The log-mel of a window that slides over samples, without computing a frame twice.
 
     A window that is cut out of a recording has silence beyond both its ends, so the frames whose samples cross an end
@@ -252,7 +267,7 @@ class Windows:
         self.recipe = recipe
         self.length = recipe.clip - 1  # samples of a window
         self.frames = 1 + self.length // recipe.hop
-        before = before_centre(recipe)
+        before = centre_offset(recipe)
         inner_from = -(-before // recipe.hop)  # inner frames: those with t * hop - before >= 0
         inner_to = (self.length - recipe.window + before) // recipe.hop + 1  # and t * hop - before + window <= length
         self._from = min(inner_from, self.frames)
@@ -272,7 +287,7 @@ class Windows:
         edges = self._from + self.frames - self._to
         rows = self._compute((0, self._from), (self._to, self.frames), (self._from + len(kept), self._to))
         self._inner = np.concatenate([kept, rows[edges:]])
-        return fill(np.concatenate([rows[: self._from], self._inner, rows[self._from : edges]]), self.recipe)
+        return pad_frames(np.concatenate([rows[: self._from], self._inner, rows[self._from : edges]]), self.recipe)
 
     def _compute(self, *stretches: tuple[int, int]) -> np.ndarray:
         """The log-mel of the window's frames in some stretches [first, last), all together."""
@@ -283,7 +298,7 @@ class Windows:
 # --- from probabilities to events -----------------------------------------------------------------------------------
 
 
-class Tracker:
+class EventTracker:
     """Turns the probabilities of one head, window after window, into events.
 
     An event begins at a higher probability than it needs to go on (hysteresis): one sound whose probability wavers

@@ -11,7 +11,7 @@ import sys
 
 from .. import __version__
 from ..errors import MinirepError
-from ..report import complain
+from .terminal import complain
 
 PACKAGE = __package__.partition(".")[0]
 COMMANDS = {  # name: (module, what it does)
@@ -23,7 +23,7 @@ COMMANDS = {  # name: (module, what it does)
     "bundle": ("cli.bundle", "put a model and the code that runs it into one file"),
     "info": ("cli.info", "show what a model is and what each part of it costs"),
     "verify": ("cli.verify", "prove that a merged model computes the same function"),
-    "bench": ("bench", "measure how fast a model runs on this computer"),
+    "bench": ("cli.bench", "measure how fast a model runs on this computer"),
 }
 # 1: some of the inputs failed, and a command's run() says so itself.
 UNUSABLE = 2  # arguments or a model that nothing can be done with
@@ -67,7 +67,7 @@ def _parser(argv: list[str]) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, (module, purpose) in COMMANDS.items():
         if importlib.util.find_spec(f"{PACKAGE}.{module}") is None:
-            continue  # still to be written
+            continue  # left out of a bundle
         command = commands.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
         if name in argv[:1]:
             implementation = importlib.import_module(f"{PACKAGE}.{module}")

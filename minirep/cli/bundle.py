@@ -3,9 +3,11 @@
 import argparse
 import os
 
-from ..bundle import bundle
-from ..errors import MinirepError
-from ..report import say, shown
+from ..files.bundle import bundle
+from ..text import printable
+from .arguments import add_half
+from .output import refuse_source
+from .terminal import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,12 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("source", metavar="MODEL", help="model.npz or checkpoint.pyth")
     parser.add_argument("-o", "--output", required=True, metavar="APP", help="the program to write, such as app.pyz")
-    parser.add_argument("--half", action="store_true", help="store 16-bit weights: half the size, 3 digits")
+    add_half(parser)
 
 
 def run(args) -> int:
-    if os.path.exists(args.output) and os.path.samefile(args.source, args.output):
-        raise MinirepError(f"{args.output}: is the file to read; expected another name to write to")
+    refuse_source(args)
     bundle(args.source, args.output, args.half)
-    say(f"{shown(args.output)}: written, {os.path.getsize(args.output):,} bytes")
+    say(f"{printable(args.output)}: written, {os.path.getsize(args.output):,} bytes")
     return 0

@@ -9,11 +9,13 @@ import sys
 from importlib import resources
 from pathlib import Path
 
-from .. import store
 from ..classify import Classifier, Prediction
 from ..errors import MinirepError
-from ..report import BLOCKS, Progress, bar, can_show, cells, columns, complain, pad, percent, say, shorten, shown
+from ..files.models import load
+from ..text import cells, pad, printable, shorten
 from . import timeline
+from .arguments import add_backend, add_model, add_views, at_least_one
+from .terminal import BLOCKS, Progress, bar, can_show, columns, complain, percent, say
 
 # What is taken for sound in a folder. A file that is named itself is read whatever it is called.
 EXTENSIONS = (
@@ -29,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "files", nargs="*", metavar="FILE|FOLDER", help="sound files, folders of them, or - for a WAV on standard input"
     )
     parser.add_argument("--demo", action="store_true", help="classify the ten spoken digits that ship with minirep")
-    parser.add_argument("--model", metavar="M", help="model.npz or checkpoint.pyth (default: the shipped digits model)")
+    add_model(parser)
     parser.add_argument(
         "--top",
         type=at_least_one,
@@ -39,18 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print a JSON array with an object for each file")
     form.add_argument("--csv", action="store_true", help="print CSV: file,head,rank,label,probability")
-    parser.add_argument(
-        "--views", type=at_least_one, metavar="V", help="clips spread over a recording (default: the model's)"
-    )
-    parser.add_argument("--backend", choices=("auto", "numpy", "numba"), default="auto", help="what computes")
+    add_views(parser)
+    add_backend(parser)
     timeline.add_arguments(parser)
-
-
-def at_least_one(text: str) -> int:
-    """An argument's value: a whole number of at least 1."""
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number of at least 1")
-    return int(text)
 
 
 def run(args) -> int:
@@ -58,14 +51,14 @@ def run(args) -> int:
         raise MinirepError("classify: expected either files and folders or --demo")
     sources, failed = demo_clips() if args.demo else find_sounds(args.files)
     timeline.check(args, sources)
-    clf = store.load(args.model, args.backend)
+    clf = load(args.model, args.backend)
     if args.timeline:
         sounds = [(name, _standard_input() if path == "-" else path) for name, path in sources]
         return timeline.run(args, clf, sounds, failed)
     total = len(sources) + len(failed)
     report = _report(args, [name for name, _ in sources], clf)
     for name, reason in failed:
-        complain(f"{shown(name)}: {reason}")
+        complain(f"{printable(name)}: {reason}")
         report.fail(name, reason)
     right, progress = 0, Progress(len(sources))
     try:
@@ -75,7 +68,7 @@ def run(args) -> int:
             except MinirepError as error:
                 progress.clear()
                 failed.append((name, _reason(error, path)))
-                complain(f"{shown(name)}: {failed[-1][1]}")
+                complain(f"{printable(name)}: {failed[-1][1]}")
                 report.fail(*failed[-1])
             else:
                 progress.clear()
@@ -111,7 +104,7 @@ def _standard_input():
 
 def _reason(error: MinirepError, path: str) -> str:
     """What went wrong, without the file's name in front: the report puts it there in its own way."""
-    return str(error).removeprefix(f"{'<stdin>' if path == '-' else shown(path)}: ")
+    return str(error).removeprefix(f"{'<stdin>' if path == '-' else printable(path)}: ")
 
 
 # --- what to classify ---------------------------------------------------------------------------------------------
@@ -167,9 +160,9 @@ class TableReport:
         self.width = min(100, columns(sys.stdout) or 80)
 
     def add(self, name: str, prediction: Prediction) -> None:
-        say(shown(name))
+        say(printable(name))
         for head in prediction.probabilities:
-            rows = [(shown(label), p) for label, p in prediction.top(self.top, head)]
+            rows = [(printable(label), p) for label, p in prediction.top(self.top, head)]
             if len(prediction.probabilities) > 1:
                 say(f" {head}")
             widest = min(40, max(cells(label) for label, _ in rows))
@@ -189,9 +182,9 @@ class LineReport(TableReport):
 
     def __init__(self, names: list[str], clf: Classifier):
         super().__init__(1)
-        widest = [max(cells(shown(label)) for label in labels) for labels in clf.labels.values()]
+        widest = [max(cells(printable(label)) for label in labels) for labels in clf.labels.values()]
         self.labels = [min(label, 30) for label in widest]
-        self.name = max(cells(shown(name)) for name in names)
+        self.name = max(cells(printable(name)) for name in names)
         self.bar = 20
         width = columns(sys.stdout)
         if width is not None:  # on a terminal, what is too long for a line loses its beginning
@@ -200,11 +193,11 @@ class LineReport(TableReport):
             self.name = min(self.name, max(20, room - self.bar * len(self.labels)))
 
     def add(self, name: str, prediction: Prediction) -> None:
-        line = pad(shorten(shown(name), self.name, start=True), self.name)
+        line = pad(shorten(printable(name), self.name, start=True), self.name)
         for head, width in zip(prediction.probabilities, self.labels):
             ((label, p),) = prediction.top(1, head)
             filled = pad(bar(p, self.bar, self.blocks), self.bar)
-            line += f"  {pad(shorten(shown(label), width), width)}  {percent(p)}  {filled}"
+            line += f"  {pad(shorten(printable(label), width), width)}  {percent(p)}  {filled}"
         say(line.rstrip())
 
 

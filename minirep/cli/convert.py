@@ -1,13 +1,13 @@
 """``minirep convert``: a published checkpoint, or another model.npz, becomes a model.npz of our own."""
 
 import argparse
-import os
 from pathlib import Path
 
-from .. import network as tree
-from .. import reparam, store
 from ..errors import MinirepError
-from ..report import say, shown
+from ..files.models import read
+from ..reparam import fuse
+from .arguments import add_output
+from .output import write
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,31 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_output(parser: argparse.ArgumentParser) -> None:
-    """The options of every command that writes a model."""
-    parser.add_argument("-o", "--output", required=True, metavar="MODEL", help="the model.npz to write")
-    parser.add_argument("--half", action="store_true", help="store 16-bit weights: half the size, 3 digits")
-
-
 def run(args) -> int:
-    network, recipe, labels, provenance = store.read(args.source)
-    labels = labels | read_labels(args.labels, classes(network))
-    write(args, network if args.keep_branches else reparam.fuse(network), recipe, labels, provenance)
+    model = read(args.source)
+    network = model.network if args.keep_branches else fuse(model.network)
+    labels = model.labels | read_labels(args.labels, model.network.classes)
+    write(args, model._replace(network=network, labels=labels))
     return 0
-
-
-def write(args, network: tree.Network, recipe, labels: dict, provenance: dict) -> None:
-    """Write the model to ``args.output`` and say so; never over the file it came from."""
-    if os.path.exists(args.output) and os.path.samefile(args.source, args.output):
-        raise MinirepError(f"{args.output}: is the file to read; expected another name to write to")
-    store.write_model(args.output, network, recipe, labels, provenance, args.half)
-    form = "merged" if tree.is_fused(network) else "not merged"
-    say(f"{shown(args.output)}: written, {form}, {os.path.getsize(args.output):,} bytes")
-
-
-def classes(network: tree.Network) -> dict[str, int]:
-    """The number of classes of each head."""
-    return {head: linear.bias.size for head, linear in network.heads.items()}
 
 
 def read_labels(arguments: list[str], heads: dict[str, int]) -> dict[str, tuple[str, ...]]:

@@ -6,34 +6,24 @@ import csv
 import io
 import json
 import math
-import multiprocessing
 import os
 import re
-import signal
-import threading
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from itertools import islice
 
 import numpy as np
 
-from .. import store
-from ..bench import BLAS_THREADS
-from ..checkpoint import sha256
 from ..classify import Classifier
 from ..errors import MinirepError
-from ..figures import draw_calibration, draw_confusion
-from ..manifest import Clip, read_manifest
-from ..measures import Measures, confusion, measure
-from ..predictions import Predictions, asked
-from ..report import Progress, complain, percent, say, shorten, shown, table
-from ..timeline import picture_format
-from .classify import at_least_one
-
-MOST_JOBS = 61  # as many processes as Windows can wait for
-AHEAD = 4  # clips that are handed out for each process, so that none waits for its next one
+from ..evaluate.manifest import Clip, read_manifest
+from ..evaluate.measures import Measures, calibration, confusion, measure
+from ..evaluate.predictions import Predictions, heading
+from ..figures import draw_calibration, draw_confusion, picture_format
+from ..files.models import default_model, load
+from ..files.write import replacing, sha256
+from ..text import printable, shorten
+from .arguments import add_backend, add_model, add_views, at_least_one
+from .pool import answers
+from .terminal import Progress, complain, percent, say, table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "it was. With several heads, each has its own matrix and pictures: FILE-head.csv."
     )
     parser.add_argument("manifest", metavar="MANIFEST", help="a CSV file that names recordings and what is heard there")
-    parser.add_argument("--model", metavar="M", help="model.npz or checkpoint.pyth (default: the shipped digits model)")
+    add_model(parser)
     parser.add_argument("--json", action="store_true", help="print a JSON object with everything")
     parser.add_argument(
         "--predictions", metavar="CSV", help="keep all probabilities, as they come; what is there is not done again"
@@ -51,10 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--confusion", metavar="CSV", help="write how often which class was taken for which")
     parser.add_argument("--confusion-picture", metavar="PICTURE", help="draw it (.png, .svg, .pdf)")
     parser.add_argument("--calibration-picture", metavar="PICTURE", help="draw how far probabilities can be believed")
-    parser.add_argument(
-        "--views", type=at_least_one, metavar="V", help="clips spread over a recording (default: the model's)"
-    )
-    parser.add_argument("--backend", choices=("auto", "numpy", "numba"), default="auto", help="what computes")
+    add_views(parser)
+    add_backend(parser)
     parser.add_argument(
         "--jobs", type=at_least_one, default=1, metavar="N", help="processes, each with one thread (default: this one)"
     )
@@ -63,13 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args) -> int:
     for picture in filter(None, (args.confusion_picture, args.calibration_picture)):
         picture_format(picture)  # what cannot be drawn is told before the work
-    clf = store.load(args.model, args.backend, threads=None if args.jobs == 1 else 1)
+    clf = load(args.model, args.backend, threads=None if args.jobs == 1 else 1)
     outputs = {head: _outputs(args, head, clf) for head in clf.labels}
     _check_outputs(args, [path for named in outputs.values() for path in named.values()])
-    model = sha256(store.default_model() if args.model is None else args.model)
+    model = sha256(default_model() if args.model is None else args.model)
     clips, faults = read_manifest(args.manifest, clf.labels)
     for line, reason in faults:
-        complain(f"{shown(args.manifest)}: line {line}: {reason}")
+        complain(f"{printable(args.manifest)}: line {line}: {reason}")
     found = _classify(args, clf, model, clips)
     measured = {}
     for head, labels in clf.labels.items():
@@ -110,16 +98,18 @@ def _check_outputs(args, paths: list[str]) -> None:
     for path in [*paths, *filter(None, [args.predictions])]:
         place = os.path.realpath(path)
         if place in taken:
-            raise MinirepError(f"{shown(path)}: is a file to read or is named twice; expected another name to write to")
+            raise MinirepError(
+                f"{printable(path)}: is a file to read or is named twice; expected another name to write to"
+            )
         if os.path.isdir(place) or not os.path.isdir(os.path.dirname(place)):
-            raise MinirepError(f"{shown(path)}: cannot be written: expected a file in a folder that is there")
+            raise MinirepError(f"{printable(path)}: cannot be written: expected a file in a folder that is there")
         taken.add(place)
 
 
 def _write(outputs: dict[str, str], labels, p: np.ndarray, truth: np.ndarray, title: str) -> None:
     """The matrix and the pictures of one head."""
     if "matrix" in outputs:
-        with store.replacing(outputs["matrix"]) as file:
+        with replacing(outputs["matrix"]) as file:
             text = io.TextIOWrapper(file, "utf-8", "backslashreplace", newline="")
             writer = csv.writer(text)
             writer.writerow(["true \\ predicted", *labels])
@@ -128,7 +118,7 @@ def _write(outputs: dict[str, str], labels, p: np.ndarray, truth: np.ndarray, ti
     if "matrix picture" in outputs:
         draw_confusion(confusion(p, truth), labels, outputs["matrix picture"], title)
     if "bars" in outputs:
-        draw_calibration(p, truth, outputs["bars"], title)
+        draw_calibration(calibration(p, truth), outputs["bars"], title)
 
 
 # --- classifying --------------------------------------------------------------------------------------------------
@@ -144,11 +134,11 @@ def _classify(args, clf: Classifier, model: str, clips: list[Clip]) -> dict[tupl
 
         _classify_rest(args, clf, clips, keep)
         return found
-    first = asked(model, args.views or clf.recipe.views, os.path.dirname(args.manifest), args.predictions)
+    first = heading(model, args.views or clf.recipe.views, os.path.dirname(args.manifest), args.predictions)
     with Predictions(args.predictions, first, clf.labels, clf.network.dtype) as predictions:
         rest = [clip for clip in clips if any((clip.path, head) not in predictions.found for head in clip.truth)]
         if len(rest) < len(clips):
-            complain(f"{shown(args.predictions)}: has {len(clips) - len(rest)} of {len(clips)} clips already")
+            complain(f"{printable(args.predictions)}: has {len(clips) - len(rest)} of {len(clips)} clips already")
         _classify_rest(args, clf, rest, predictions.add)
         predictions.finish(clips)
         return {key: p for key, (_, p) in predictions.found.items()}
@@ -158,100 +148,24 @@ def _classify_rest(args, clf: Classifier, clips: list[Clip], keep) -> None:
     """``keep(clip, {head: probabilities})`` for each clip that can be read; the others are told."""
     progress, done = Progress(len(clips)), 0
     try:
-        with contextlib.closing(_answers(args, clf, [clip.file for clip in clips])) as answers:
-            for clip, answer in zip(clips, answers):
+        with contextlib.closing(answers(clf, [clip.file for clip in clips], args.views, args.jobs)) as found:
+            for clip, answer in zip(clips, found):
                 if isinstance(answer, str):
                     progress.clear()
                     for line in clip.lines.values():
-                        complain(f"{shown(args.manifest)}: line {line}: {shown(clip.path)}: {answer}")
+                        complain(f"{printable(args.manifest)}: line {line}: {printable(clip.path)}: {answer}")
                 else:
                     keep(clip, answer)
                 done += 1
                 progress.step()
     except KeyboardInterrupt:
         progress.clear()
-        where = f"{shown(args.predictions)} has them; the same command goes on from there"
+        where = f"{printable(args.predictions)} has them; the same command goes on from there"
         what = where if args.predictions else "with --predictions FILE, a run can be interrupted and go on later"
         complain(f"interrupted after {done} of {len(clips)} clips: {what}")
         raise
     finally:
         progress.clear()
-
-
-def _answers(args, clf: Classifier, files: list[str]) -> Iterator[dict[str, np.ndarray] | str]:
-    """For each file, in order: {head: probabilities}, or why there are none."""
-    if args.jobs == 1 or len(files) < 2:
-        return (_answer(clf, file, args.views) for file in files)
-    return _answers_of_processes(clf, files, args.views, min(args.jobs, len(files), MOST_JOBS))
-
-
-def _answer(clf: Classifier, file: str, views: int | None) -> dict[str, np.ndarray] | str:
-    try:
-        return clf.classify(file, views=views).probabilities
-    except MinirepError as error:
-        return str(error).removeprefix(f"{shown(file)}: ")
-
-
-def _answers_of_processes(clf: Classifier, files: list[str], views: int | None, jobs: int):
-    """The same, from several processes. A few clips are handed out ahead, however many there are."""
-    context, rest, waiting = multiprocessing.get_context("spawn"), iter(files), deque()
-    with _one_thread_each(), ProcessPoolExecutor(jobs, context, _begin, (clf, views)) as pool:
-        try:
-            while True:
-                for file in islice(rest, AHEAD * jobs - len(waiting)):
-                    with _interrupts_held():
-                        waiting.append(pool.submit(_answer_here, file))
-                if not waiting:
-                    return
-                yield waiting.popleft().result()
-        except BrokenProcessPool:
-            raise MinirepError(f"one of {jobs} processes was ended, perhaps for want of memory; try fewer") from None
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-@contextlib.contextmanager
-def _one_thread_each():
-    """Processes that are started meanwhile multiply matrices on one thread each."""
-    before = dict(os.environ)
-    os.environ.update(dict.fromkeys(BLAS_THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name in BLAS_THREADS:
-            os.environ.pop(name)
-            os.environ.update({name: before[name]} if name in before else {})
-
-
-@contextlib.contextmanager
-def _interrupts_held():
-    """Ctrl-C waits a moment; processes that are started meanwhile never hear of it, as it is for us to end them."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _begin(clf: Classifier, views: int | None) -> None:
-    """In a new process: keep what all its clips need."""
-    global _here
-    _here = clf, views
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()
-    os._exit(1)  # it was killed: nobody waits for an answer
-
-
-def _answer_here(file: str) -> dict[str, np.ndarray] | str:
-    clf, views = _here
-    return _answer(clf, file, views)
 
 
 # --- for people and programs --------------------------------------------------------------------------------------
@@ -263,7 +177,7 @@ def _lines(clf: Classifier, measured: dict[str, Measures]) -> Iterator[str]:
         labels = clf.labels[head]
         if i:
             yield ""
-        yield (f"{shown(head)}: " if len(clf.labels) > 1 else "") + f"{m.clips} clips"
+        yield (f"{printable(head)}: " if len(clf.labels) > 1 else "") + f"{m.clips} clips"
         shares = {"top-1": m.top1, "top-5": m.top5, "mean per-class accuracy": m.mean_class_accuracy}
         numbers = {"mAP": m.map, "mAUC": m.mauc, "d-prime": m.d_prime, "calibration error": m.calibration_error}
         rows = [[name, _share(value)] for name, value in shares.items()]
@@ -273,9 +187,9 @@ def _lines(clf: Classifier, measured: dict[str, Measures]) -> Iterator[str]:
         rows = [["class", "right", "of", "recall", "AP", "AUC"]]
         for c in np.flatnonzero(m.of):
             numbers = _share(m.recall[c]), _number(m.average_precision[c]), _number(m.auc[c])
-            rows.append([shorten(shown(labels[c]), 40), str(m.right[c]), str(m.of[c]), *numbers])
+            rows.append([shorten(printable(labels[c]), 40), str(m.right[c]), str(m.of[c]), *numbers])
         yield from (f"  {line}" for line in table(rows, left=1))
-        without = [shown(labels[c]) for c in np.flatnonzero(m.of == 0)]
+        without = [printable(labels[c]) for c in np.flatnonzero(m.of == 0)]
         if without:
             yield shorten(f"  no clips of {len(without)} of {len(labels)} classes: {', '.join(without)}", 80)
 

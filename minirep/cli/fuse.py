@@ -2,8 +2,10 @@
 
 import argparse
 
-from .. import reparam, store
-from .convert import add_output, write
+from ..files.models import read
+from ..reparam import fuse
+from .arguments import add_output
+from .output import write
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,6 +14,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args) -> int:
-    network, recipe, labels, provenance = store.read(args.source)
-    write(args, reparam.fuse(network), recipe, labels, provenance)
+    model = read(args.source)
+    write(args, model._replace(network=fuse(model.network)))
     return 0

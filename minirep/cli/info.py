@@ -8,22 +8,24 @@ from dataclasses import asdict
 
 import numpy as np
 
-from .. import network as tree
-from .. import reparam, store
-from ..config import INCEPTION, MELS, RECIPES, REP, Architecture, Recipe, published_labels
+from ..architecture import INCEPTION, REP, Architecture, build
 from ..count import Cost, costs, total
 from ..errors import MinirepError
-from ..report import pad, say, shorten, shown, table
-from .convert import classes
+from ..files.modelfile import Model, is_model
+from ..files.models import default_model, read
+from ..network import Network
+from ..recipe import MELS, RECIPES, published_labels
+from ..reparam import fuse, is_fused, merge_only
+from ..text import pad, printable, shorten
+from .arguments import add_model_argument
+from .terminal import say, table
 
 KINDS = {"rep": REP, "inception": INCEPTION}
 FIELD = 64  # columns for a value: a SHA-256 in hexadecimal, and lines of 80
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "model", nargs="?", metavar="MODEL", help="model.npz or checkpoint.pyth (default: the shipped digits model)"
-    )
+    add_model_argument(parser)
     parser.add_argument(
         "--architecture", choices=RECIPES, metavar="RECIPE",
         help=f"the full-size network published for a recipe, without any file: {', '.join(RECIPES)}",
@@ -48,53 +50,49 @@ def run(args) -> int:
 
 def of_file(path: str | None) -> dict:
     """What there is to say of a model file."""
-    path = str(store.default_model()) if path is None else path
-    network, recipe, labels, provenance = store.read(path)
+    path = str(default_model()) if path is None else path
     file = {
         "file": path,
-        "format": "minirep model" if store.is_model(path) else "PyTorch checkpoint",
+        "format": "minirep model" if is_model(path) else "PyTorch checkpoint",
         "bytes": os.path.getsize(path),
     }
-    return file | describe(network, recipe, labels, provenance)
+    return file | describe(read(path))
 
 
 def of_published(recipe_name: str, kind: str) -> dict:
     """The same of a full-size network of the papers: its weights are all zero, which changes no count."""
     recipe = RECIPES[recipe_name]
-    network = tree.build(
+    network = build(
         Architecture(kind, heads=recipe.heads, frames=recipe.frames), lambda name, shape: np.zeros(shape, np.float32)
     )
-    return describe(network, recipe, published_labels(recipe_name), {})
+    return describe(Model(network, recipe, published_labels(recipe_name), {}))
 
 
-def describe(network: tree.Network, recipe: Recipe | None, labels: dict, provenance: dict) -> dict:
+def describe(model: Model) -> dict:
     """The JSON object; `lines` shows the same to people."""
+    network, recipe, labels, provenance = model
     frames = network.pool[0] * 32 if recipe is None else recipe.frames
     stored = costs(network, frames)
     info = {
         "network": _network(network),
         "recipe": None if recipe is None else {k: v for k, v in asdict(recipe).items() if k != "heads"},
-        "heads": classes(network),
+        "heads": network.classes,
         "labels": {head: list(names) for head, names in labels.items()},
         "provenance": provenance,
         "input": [frames, MELS],
         "stored": _costs(stored),
-        "fused": _costs(costs(reparam.fuse(network), frames)),
+        "fused": _costs(costs(fuse(network), frames)),
         "published": {},
     }
-    if any(conv.bn is not None for conv in tree.convs(network)):  # the papers count batch norms
+    if any(conv.bn is not None for conv in network.convs):  # the papers count batch norms
         info["published"]["stored"] = _published(stored)
-    if any(len(layer.branches) > 1 for layer in _layers(network)):
-        info["published"]["merged"] = _published(costs(reparam.merge_only(network), frames))
+    if any(len(layer.branches) > 1 for layer in network.layers):
+        info["published"]["merged"] = _published(costs(merge_only(network), frames))
     return info
 
 
-def _layers(network: tree.Network) -> list[tree.Depthwise]:
-    return [layer for blocks in network.stages for block in blocks for path in block.paths for layer in path]
-
-
-def _network(network: tree.Network) -> dict:
-    blocks = [block for blocks in network.stages for block in blocks]
+def _network(network: Network) -> dict:
+    blocks = list(network.blocks.values())
     stages = [blocks[0].paths for blocks in network.stages if blocks]
     order = [layer.axis for layer in stages[0][0]] if stages else []
     sizes = {
@@ -103,13 +101,13 @@ def _network(network: tree.Network) -> dict:
         for axis in dict.fromkeys((*order, "time", "frequency"))
     }  # fmt: skip
     return {
-        # The elder network has no ReLU behind its first convolution, merged or not.
-        "kind": REP if blocks and blocks[0].reduce.relu else INCEPTION,
+        # AudioInceptionNeXt has no ReLU after a block's first convolution, merged or not.
+        "kind": REP if blocks and blocks[0].entry.relu else INCEPTION,
         "width": network.stem.weight.shape[-1],
         "depths": [len(blocks) for blocks in network.stages],
         "kernels": sizes,
         "order": "-".join(order),
-        "fused": tree.is_fused(network),
+        "fused": is_fused(network),
         "dtype": network.dtype.name,
     }
 
@@ -131,7 +129,7 @@ def lines(info: dict):
     """The description as lines of text."""
     network, recipe = info["network"], info["recipe"]
     if "file" in info:
-        yield f"{shown(info['file'])}: {info['format']}, {info['bytes']:,} bytes"
+        yield f"{printable(info['file'])}: {info['format']}, {info['bytes']:,} bytes"
     else:
         yield f"{network['kind']} as published for {recipe['name']}"
     yield from _field("network", f"{network['kind']}, {'merged' if network['fused'] else 'not merged'}")
@@ -145,7 +143,7 @@ def lines(info: dict):
     for head, count in info["heads"].items():
         names = info["labels"].get(head, [])
         listed = ("; " if any("," in name for name in names) else ", ").join(names)
-        yield from _field(f"head {head}", shorten(shown(f"{count} classes: {listed}"), 2 * FIELD - 8))
+        yield from _field(f"head {head}", shorten(printable(f"{count} classes: {listed}"), 2 * FIELD - 8))
     for key, value in info["provenance"].items():
         yield from _field(key, value)
     yield ""
@@ -160,8 +158,8 @@ def lines(info: dict):
 
 def _field(name: str, value: str):
     """The lines of a named text."""
-    wrapped = textwrap.wrap(shown(value), FIELD) or [""]
-    yield f"  {pad(shown(name), 12)}  {wrapped[0]}"
+    wrapped = textwrap.wrap(printable(value), FIELD) or [""]
+    yield f"  {pad(printable(name), 12)}  {wrapped[0]}"
     yield from (" " * 16 + line for line in wrapped[1:])
 
 

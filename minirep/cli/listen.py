@@ -14,13 +14,16 @@ from collections import deque
 
 import numpy as np
 
-from .. import store
-from ..config import MELS
+from ..audio.pcm import RAW, Pcm
 from ..errors import MinirepError
-from ..pcm import RAW, Pcm
-from ..report import BLOCKS, bar, can_show, cells, columns, complain, pad, percent, say, shorten, shown
-from ..stream import HOP, IGNORED, SMOOTH, THRESHOLD, Event, Stream
+from ..files.models import load
+from ..recipe import MELS
+from ..stream import Event, Stream
+from ..text import cells, pad, printable, shorten
 from . import INTERRUPTED
+from .arguments import add_backend, add_model, at_least_one
+from .events import add_event_arguments, as_json, clock, event_line, make_stream
+from .terminal import BLOCKS, bar, can_show, columns, complain, percent, say
 
 BACKLOG = 10.0  # seconds of sound that may wait to be classified
 
@@ -30,71 +33,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Example: arecord -q -f S16_LE -r 16000 -t raw | minirep listen --rate 16000. On a terminal events are printed "
         "for people under a live line; otherwise each is a JSON object on a line of its own. Ctrl-C and SIGTERM end it."
     )
-    parser.add_argument("--model", metavar="M", help="model.npz or checkpoint.pyth (default: the shipped digits model)")
-    parser.add_argument("--rate", type=_count, metavar="HZ", help="of raw samples (default: the model's own rate)")
+    add_model(parser)
+    parser.add_argument(
+        "--rate", type=at_least_one, metavar="HZ", help="of raw samples (default: the model's own rate)"
+    )
     parser.add_argument(
         "--format", choices=("auto", *RAW, "wav"), default="auto",
         help="of the bytes (default: WAV if they begin like one, else s16le)",
     )  # fmt: skip
-    parser.add_argument("--channels", type=_count, metavar="N", help="of raw samples; their mean is taken (default: 1)")
+    parser.add_argument(
+        "--channels", type=at_least_one, metavar="N", help="of raw samples; their mean is taken (default: 1)"
+    )
     add_event_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print JSON lines on a terminal, too")
     parser.add_argument(
         "--no-skip", action="store_true", help="classify every window, also when that takes longer than the sound"
     )
-    parser.add_argument("--backend", choices=("auto", "numpy", "numba"), default="auto", help="what computes")
-
-
-def add_event_arguments(parser) -> None:
-    """The options that say what an event is."""
-    parser.add_argument(
-        "--hop", type=_positive, default=HOP, metavar="S", help=f"seconds from window to window (default: {HOP})"
-    )
-    parser.add_argument(
-        "--threshold", type=_probability, metavar="P",
-        help=f"the probability that makes an event (default: the model's own, else {THRESHOLD})",
-    )  # fmt: skip
-    parser.add_argument(
-        "--smooth", type=_count, default=SMOOTH, metavar="N", help=f"average over N windows (default: {SMOOTH})"
-    )
-    parser.add_argument("--all", action="store_true", help=f"report {' and '.join(IGNORED)} as events, too")
-
-
-def _positive(text: str) -> float:
-    """An argument's value: a number above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected a number above 0")
-    return value
-
-
-def _probability(text: str) -> float:
-    """An argument's value: above 0 and up to 1."""
-    value = _positive(text)
-    if value > 1:
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected a number above 0 and up to 1")
-    return value
-
-
-def _count(text: str) -> int:
-    """An argument's value: a whole number of at least 1."""
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number of at least 1")
-    return int(text)
-
-
-def make_stream(args, clf, rate: int) -> Stream:
-    """A stream as the arguments want it."""
-    return Stream(clf, rate, args.hop, args.threshold, args.smooth, () if args.all else IGNORED)
+    add_backend(parser)
 
 
 def run(args) -> int:
     if sys.stdin is None or sys.stdin.isatty():  # closed by whoever started us, or nothing but a keyboard
         raise MinirepError("found no sound on standard input; expected it from a pipe: arecord ... | minirep listen")
-    clf = store.load(args.model, args.backend)
+    clf = load(args.model, args.backend)
     source = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)  # what has arrived, without waiting for a bufferful
     pcm = Pcm(source, args.format, args.rate, args.channels, clf.recipe.rate)
     stream = make_stream(args, clf, pcm.rate)
@@ -265,7 +226,7 @@ class LiveReport:
     def show(self, stream: Stream) -> None:
         parts = [clock(stream.seconds)]
         for label, p in stream.heard.values():
-            parts.append(f"{pad(shorten(shown(label), 20), 20)}  {percent(p)}  {pad(bar(p, 20, self.blocks), 20)}")
+            parts.append(f"{pad(shorten(printable(label), 20), 20)}  {percent(p)}  {pad(bar(p, 20, self.blocks), 20)}")
         line = shorten("  ".join(parts), (columns(sys.stdout) or 80) - 1).rstrip()
         self._wipe()
         encoding = sys.stdout.encoding or "utf-8"
@@ -276,26 +237,3 @@ class LiveReport:
     def _wipe(self) -> None:
         sys.stdout.write("\r" + " " * self._drawn + "\r" if self._drawn else "")
         self._drawn = 0
-
-
-def as_json(event: Event) -> dict:
-    """An event with milliseconds and a float32's digits."""
-    times = {"start": round(event.start, 3), "end": round(event.end, 3)}
-    return times | {"head": event.head, "label": event.label, "confidence": float(f"{event.confidence:.7g}")}
-
-
-def event_line(event: Event, blocks: bool = True) -> str:
-    """An event for people."""
-    label = pad(shorten(shown(event.label), 30), 20)
-    filled = bar(event.confidence, 20, blocks)
-    return f"{clock(event.start)} - {clock(event.end)}  {label}  {percent(event.confidence)}  {filled}".rstrip()
-
-
-def clock(seconds: float) -> str:
-    """Hours, minutes and seconds.
-
-    >>> clock(3725.504)
-    '1:02:05.50'
-    """
-    hundredths = round(seconds * 100)
-    return f"{hundredths // 360000}:{hundredths // 6000 % 60:02}:{hundredths // 100 % 60:02}.{hundredths % 100:02}"

@@ -5,12 +5,14 @@ import io
 import json
 import sys
 
-from .. import audio, timeline
+from ..audio import Recording, open_recording
 from ..classify import Classifier
 from ..errors import MinirepError
-from ..report import BLOCKS, Progress, can_show, complain, say, shown
-from ..stream import HOP, SMOOTH, Event
-from .listen import add_event_arguments, as_json, clock, event_line, make_stream
+from ..figures import LongLogMel, draw_timeline, picture_format
+from ..stream import HOP, SMOOTH, Event, events_of
+from ..text import printable
+from .events import add_event_arguments, as_json, clock, event_line, make_stream
+from .terminal import BLOCKS, Progress, can_show, complain, say
 
 
 def add_arguments(parser) -> None:
@@ -33,7 +35,7 @@ def check(args, sources: list) -> None:
     if args.plot:
         if len(sources) != 1:
             raise MinirepError(f"--plot: found {len(sources)} recordings, expected one")
-        timeline.picture_format(args.plot)
+        picture_format(args.plot)
 
 
 def run(args, clf: Classifier, sources: list, failed: list) -> int:
@@ -44,7 +46,7 @@ def run(args, clf: Classifier, sources: list, failed: list) -> int:
         report.end(_tell(name, reason))
     for name, source in sources:
         try:
-            recording = audio.open_recording(source)
+            recording = open_recording(source)
         except MinirepError as error:
             report.begin(name, None)
             report.end(_tell(name, str(error)))
@@ -62,13 +64,15 @@ def run(args, clf: Classifier, sources: list, failed: list) -> int:
     return 1 if failed else 0
 
 
-def _run_one(args, clf: Classifier, name: str, recording: audio.Recording, report) -> None:
+def _run_one(args, clf: Classifier, name: str, recording: Recording, report) -> None:
     stream = make_stream(args, clf, recording.rate)
     seconds = recording.length / recording.rate
-    picture = timeline.Picture(seconds, clf.recipe) if args.plot else None
+    picture = LongLogMel(seconds, clf.recipe) if args.plot else None
     events, progress = [], Progress(int(seconds / stream.hop) + 2)
     try:
-        for ended in timeline.walk(recording, stream, picture):
+        for ended in events_of(recording, stream):
+            if picture is not None and stream.log_mel is not None:
+                picture.add(stream.start, stream.log_mel)
             if ended:
                 progress.clear()
                 report.add(ended)
@@ -76,14 +80,15 @@ def _run_one(args, clf: Classifier, name: str, recording: audio.Recording, repor
             progress.step()
     finally:
         progress.clear()
-    if args.plot:
-        timeline.draw(picture, events, args.plot, shown(name))
+    if picture is not None:
+        picture.add(stream.start, stream.log_mel, last=True)
+        draw_timeline(picture, events, args.plot, printable(name))
 
 
 def _tell(name: str, reason: str) -> str:
     """Report what went wrong to stderr; the reason, without the file's name in front."""
-    reason = reason.removeprefix("<stdin>: ").removeprefix(f"{shown(name)}: ")
-    complain(f"{shown(name)}: {reason}")
+    reason = reason.removeprefix("<stdin>: ").removeprefix(f"{printable(name)}: ")
+    complain(f"{printable(name)}: {reason}")
     return reason
 
 
@@ -99,7 +104,7 @@ class EventLines:
     def begin(self, name: str, recording) -> None:
         self.count = 0
         if recording is not None:
-            say(f"{shown(name)}: {clock(recording.length / recording.rate)}")
+            say(f"{printable(name)}: {clock(recording.length / recording.rate)}")
 
     def add(self, events: list[Event]) -> None:
         self.count += len(events)

@@ -1,20 +1,25 @@
-"""``minirep verify``: proves on a file of your own that merging leaves the function as it is (`minirep.verify`)."""
+"""``minirep verify``: proves on a file of your own that merging leaves the function as it is (`minirep.proof.verify`)."""
 
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 
-from .. import checkpoint, reparam, store
 from ..audio import open_recording
-from ..config import MELS, Recipe
-from ..errors import MinirepError, MissingExtra
+from ..errors import MinirepError
+from ..figures import draw_verification, picture_format
+from ..files.checkpoint import stored_merged
+from ..files.modelfile import is_model
+from ..files.models import default_model, read
 from ..frontend import log_mel_views
-from ..network import Conv, Depthwise, Network
-from ..report import Progress, say, shown, table
-from ..verify import STEPS, Difference, Report, Row, precisions, verify, worst
+from ..network import Network
+from ..proof.verify import Difference, Report, Row, precisions, verify, worst
+from ..recipe import MELS, Recipe
+from ..reparam import STEPS
+from ..text import printable
+from .arguments import add_model_argument
+from .terminal import Progress, say, table
 
 
 def add_arguments(parser) -> None:
@@ -23,8 +28,7 @@ def add_arguments(parser) -> None:
         "each step of merging, in float32 and float64, and has to stay within the bound that its weights set to "
         "rounding errors. Exit status 0: it does; 1: it does not, and what does not is named; 2: no usable file."
     )
-    parser.add_argument("model", nargs="?", metavar="FILE",
-                        help="model.npz or checkpoint.pyth (default: the shipped digits model)")  # fmt: skip
+    add_model_argument(parser, "FILE")
     parser.add_argument("--merged", metavar="MODEL", help="a merged model.npz: are its weights those that FILE's give?")
     parser.add_argument("--clips", nargs="+", metavar="FILE", help="sound files to try (default: synthetic sounds)")
     parser.add_argument("--steps", action="store_true", help="a line for each step of merging in each part of a block")
@@ -33,15 +37,17 @@ def add_arguments(parser) -> None:
 
 
 def run(args) -> int:
-    path = store.default_model() if args.model is None else args.model
-    figure = _pyplot() if args.plot else None  # a missing extra is told before the work
-    network, recipe, _, _ = store.read(path)
+    path = default_model() if args.model is None else args.model
+    if args.plot:
+        picture_format(args.plot)  # a missing extra is an error before the work
+    network, recipe, _, _ = read(path)
     stored = {}
-    if args.model and not store.is_model(path) and any(conv.bn is not None for conv in depthwise_convs(network)):
-        stored = checkpoint.stored_merged(path)
+    branches = [branch for layer in network.layers for branch in layer.branches]
+    if args.model and not is_model(path) and any(branch.bn is not None for branch in branches):
+        stored = stored_merged(path)
     log_mels = clip_log_mels(args.clips, recipe) if args.clips else synthetic(network, recipe)
     progress = Progress(len(precisions(network)) * (1 + sum(map(len, network.stages))))
-    merged = store.read(args.merged)[0] if args.merged else None
+    merged = read(args.merged)[0] if args.merged else None
     report = verify(network, log_mels, stored, merged, progress.step)
     progress.clear()
     if args.json:
@@ -49,16 +55,10 @@ def run(args) -> int:
     else:
         for line in lines(path, network, report, args):
             say(line)
-    if figure:
-        plot(figure, network, report, args.plot)
+    if args.plot:
+        largest = max(network.layers, key=lambda layer: (len(layer.branches), len(layer.branches[0].weight)))
+        draw_verification(report, largest, args.plot)
     return 0 if report.within else 1
-
-
-def depthwise_convs(network: Network) -> Iterator[Conv]:
-    """Every branch of every depthwise layer."""
-    for block in (block for blocks in network.stages for block in blocks):
-        for layer in (layer for path in block.paths for layer in path):
-            yield from layer.branches
 
 
 def clip_log_mels(paths, recipe: Recipe | None) -> np.ndarray:
@@ -100,7 +100,7 @@ def lines(path, network: Network, report: Report, args) -> Iterator[str]:
     """The report for people."""
     blocks = sum(map(len, network.stages))
     clips = f"{len(args.clips)} clips" if args.clips else "synthetic clips"
-    yield f"{shown(path)}: {blocks} blocks, {'already merged' if report.merged else 'not merged'}; {clips}"
+    yield f"{printable(path)}: {blocks} blocks, {'already merged' if report.merged else 'not merged'}; {clips}"
     if report.merged:
         yield "There are no branches left to compare with. What can be checked: float32 stays as close to the function"
         yield "as rounding allows; the function itself is known from float64."
@@ -124,7 +124,7 @@ def lines(path, network: Network, report: Report, args) -> Iterator[str]:
         yield f"give they differ by at most {_percent(worst(report.stored.values()).used)} of what rounding allows."
     if report.given:
         yield ""
-        yield f"{shown(args.merged)}: its {len(report.given)} arrays of weights differ from those that merging gives"
+        yield f"{printable(args.merged)}: its {len(report.given)} arrays of weights differ from those that merging gives"
         yield f"by at most {_percent(worst(report.given.values()).used)} of what rounding allows."
     yield ""
     for name in report.outside:
@@ -156,70 +156,3 @@ def _table(rows: list[Row], merged: bool) -> list[list[str]]:
         cells = [_percent(worst(ds).used) if ds else "" for ds in steps.values()]
         lines.append([row.name, *_cells(row.fused), *cells])
     return lines
-
-
-# --- for the eye --------------------------------------------------------------------------------------------------
-
-
-def _pyplot():
-    try:
-        import matplotlib
-
-        matplotlib.use("agg")
-        from matplotlib import pyplot
-    except ImportError:
-        raise MissingExtra("matplotlib", "plot", "--plot") from None
-    return pyplot
-
-
-def plot(pyplot, network: Network, report: Report, path) -> None:
-    """Errors beside their bounds, block by block; and one kernel: its branches, and what they merge to."""
-    layers = [layer for blocks in network.stages for block in blocks for p in block.paths for layer in p]
-    layer = max(layers, key=lambda layer: (len(layer.branches), len(layer.branches[0].weight)))
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(13, 5.2), layout="constrained", width_ratios=(3, 2))
-    _plot_errors(left, report)
-    _plot_kernel(right, layer)
-    try:
-        figure.savefig(path, dpi=120, format=None if Path(path).suffix else "png")
-    except (OSError, ValueError) as error:  # no such folder; no such format
-        raise MinirepError(f"{path}: cannot be written: {error}") from None
-    finally:
-        pyplot.close(figure)
-
-
-def _plot_errors(axes, report: Report) -> None:
-    for (precision, rows), color in zip(report.rows.items(), ("#b3541e", "#1f5f8b")):
-        found = [(row.name, row.rounding if report.merged else row.fused) for row in rows]
-        names, differences = zip(*[(name, d) for name, d in found if d is not None])
-        axes.plot(names, [d.bound for d in differences], "_", color=color, ms=11, mew=2, label=f"{precision}: bound")
-        # No difference at all has no place on a logarithmic axis: such a block shows its bound alone.
-        errors = [d.absolute or np.nan for d in differences]
-        axes.plot(names, errors, "o", color=color, ms=5, label=f"{precision}: largest difference")
-    axes.set_yscale("log")
-    axes.set_title(
-        "Computed against exact" if report.merged else "Merged against unmerged, the same input given to both"
-    )
-    axes.set_ylabel("absolute difference")
-    axes.tick_params("x", rotation=90)
-    axes.grid(axis="y", alpha=0.3)
-    axes.figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=4, frameon=False)
-
-
-def _plot_kernel(axes, layer: Depthwise) -> None:
-    """The first channel of a layer: each branch with its batch norm folded, and their sum."""
-    merged = reparam.fuse_layer(layer).branches[0].weight[:, 0]
-    half = len(merged) // 2
-    taps = np.arange(len(merged)) - half
-    axes.bar(taps, merged, color="0.82", width=0.9, label="merged")
-    if len(layer.branches) == 1 and layer.branches[0].bn is not None:
-        axes.plot(taps, layer.branches[0].weight[:, 0], ".-", lw=1, label="before its batch norm")
-    elif len(layer.branches) > 1:
-        for kernel in (reparam.fold(branch).weight[:, 0] for branch in layer.branches):
-            at = taps[: len(kernel)] + half - len(kernel) // 2
-            axes.plot(at, kernel, ".-", lw=1, label=f"branch of {len(kernel)}")
-    if layer.identity:
-        axes.plot([0], [1], "k+", ms=10, mew=2, label="identity")
-    axes.set_title(f"One kernel along {layer.axis}, first channel")
-    axes.set_xlabel("tap, from the centre")
-    axes.grid(axis="y", alpha=0.3)
-    axes.legend()

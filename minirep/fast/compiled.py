@@ -19,12 +19,12 @@ PLANS = 8  # input shapes whose plan and workspaces are kept
 
 
 def supports(network: Network) -> bool:
-    """Whether the kernels cover a network: every one that `minirep.network.build` makes, in float32.
+    """Whether the kernels cover a network: every one that `minirep.architecture.build` makes, in float32.
 
     Left to `minirep.ops`: other types, a stem with even kernels, a ReLU in a depthwise branch, a path without layers.
     """
-    paths = [path for blocks in network.stages for block in blocks for path in block.paths]
-    branches = [branch for path in paths for layer in path for branch in layer.branches]
+    paths = [path for block in network.blocks.values() for path in block.paths]
+    branches = [branch for layer in network.layers for branch in layer.branches]
     kt, kf, channels, _ = network.stem.weight.shape
     return (
         network.dtype == np.float32

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..network import Conv, Depthwise, Linear, Network, convs, walk
+from ..network import Conv, Depthwise, Linear, Network, walk
 from ..ops import pool_window
 from ..reparam import fold
 from .memory import BORDER, LINE, Arena, aligned, pack_kernel, pack_matrix, pack_vector, padded
@@ -93,7 +93,7 @@ class Recorder:
         self.steps.append([DEPTHWISE, x.buffer, *axis, x.channels, *self.weights.kernels(layer), 0, out.buffer])
         return out
 
-    def mix(self, x: Tensor, convs: tuple[Conv, ...], residual: Tensor) -> Tensor:
+    def expand_project(self, x: Tensor, convs: tuple[Conv, ...], residual: Tensor) -> Tensor:
         few = self.threads > 1 and x.rows <= FEW  # then the threads share columns, and have to meet in between
         together = 1 if len(convs) == 1 or few else 2
         for conv in convs[:-together]:
@@ -131,7 +131,7 @@ class Weights:
     def __init__(self, network: Network):
         self._packed: dict[int, tuple] = {}  # id of the node: (what must stay alive, words)
         self.heads = {name: whole_vectors(linear) for name, linear in network.heads.items()}
-        layers = [*convs(network), *self.heads.values()]
+        layers = [*network.convs, *self.heads.values()]
         shapes = [(layer.weight.size // layer.weight.shape[-1], layer.weight.shape[-1]) for layer in layers]
         # Of a matrix (k, n), or of a kernel with its border; and a bias for each; both up to the end of a cache line.
         self._take = Arena(sum((k + 2 * BORDER + 1) * padded(n) + 2 * LINE for k, n in shapes)).take

@@ -17,12 +17,13 @@ small numbers to zero as well. Where a sum might overflow the bound is infinite:
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from . import ops, reparam
-from .network import Block, Conv, Depthwise, Linear, Network, map_arrays
+from .. import ops, reparam
+from ..network import Block, Conv, Depthwise, Linear, Network
+from ..tree import map_arrays, map_tree
 
 # Roundings of one product beside the additions of its sum: s = scale / sqrt(variance + eps) takes at most 4 (eps itself
 # is rounded to the precision; the two under the root count half each), s * w one, times x one; 2 to spare, for a
@@ -36,22 +37,22 @@ SLACK = 1 + 1e-9  # the bound itself is computed in float64, from numbers that a
 class Known:
     """What is known of activations, all (N, T, F, C) in float64.
 
-    The exact ones lie within ``own`` of ``value``; whatever any evaluation in ``dtype`` gives lies within ``error`` of
-    the exact ones.
+    The exact ones lie within ``value_error`` of ``value``; whatever any evaluation in ``dtype`` gives lies within
+    ``error`` of the exact ones.
     """
 
     value: np.ndarray
-    own: np.ndarray
+    value_error: np.ndarray
     error: np.ndarray
     dtype: np.dtype
 
 
 @dataclass(frozen=True)
-class Part:
+class Summand:
     """One summand of a layer: a convolution, a chain of them, or the identity."""
 
     value: np.ndarray  # (N, T, F, C) as computed in float64
-    sizes: np.ndarray  # (3N, T, F, C): the sum of |t|; then ``own`` and ``error`` of the input, carried through
+    sizes: np.ndarray  # (3N, T, F, C): the sum of |t|; then ``value_error`` and ``error`` of the input, carried through
     roundings: int  # of one term
     reach: float  # no number on the way is larger
 
@@ -72,16 +73,16 @@ def gamma(roundings: int, dtype) -> float:
 
 
 @np.errstate(all="ignore")  # what overflows here has a bound of infinity
-def _part(known: Known, convs, convolve) -> Part:
+def _summand(known: Known, convs, convolve) -> Summand:
     """A chain of convolutions with no ReLU between them; ``convolve(x, weight)`` is their linear operation."""
     n = len(known.value)
     value = known.value
-    largest = np.abs(value) + known.own
-    sizes = np.concatenate([largest, known.own, known.error])
+    largest = np.abs(value) + known.value_error
+    sizes = np.concatenate([largest, known.value_error, known.error])
     reach, roundings = 1 + np.max(largest + known.error), 0
     for conv in convs:
         conv = map_arrays(conv, lambda a: a.astype(np.float64))
-        value = ops.after(convolve(value, conv.weight), replace(conv, relu=False))
+        value = ops.epilogue(convolve(value, conv.weight), replace(conv, relu=False))
         weight, constant, scale = absolute(conv)
         sizes = convolve(sizes, weight)
         sizes[:n] += constant
@@ -89,7 +90,7 @@ def _part(known: Known, convs, convolve) -> Part:
         roundings += terms + ROUNDINGS
         raw = [np.abs(a).max() for a in (conv.weight, conv.bias, conv.bn and conv.bn.mean) if a is not None]
         reach *= terms * (1 + max(raw)) * (1 + scale.max()) + constant.max()
-    return Part(value, sizes, roundings, reach)
+    return Summand(value, sizes, roundings, reach)
 
 
 def absolute(conv: Conv):
@@ -102,14 +103,14 @@ def absolute(conv: Conv):
     return np.abs(conv.weight) * scale, (bias + np.abs(conv.bn.mean)) * scale + np.abs(conv.bn.shift), scale
 
 
-def identity(known: Known) -> Part:
-    largest = np.abs(known.value) + known.own
-    sizes = np.concatenate([largest, known.own, known.error])
-    return Part(known.value, sizes, 1, 1 + np.max(largest + known.error))
+def identity(known: Known) -> Summand:
+    largest = np.abs(known.value) + known.value_error
+    sizes = np.concatenate([largest, known.value_error, known.error])
+    return Summand(known.value, sizes, 1, 1 + np.max(largest + known.error))
 
 
 @np.errstate(all="ignore")
-def add(parts: list[Part], dtype, relu: bool) -> Known:
+def add(parts: list[Summand], dtype, relu: bool) -> Known:
     value = sum(part.value for part in parts)
     terms, own, error = np.split(sum(part.sizes for part in parts), 3)
     roundings, reach = sum(part.roundings for part in parts), sum(part.reach for part in parts)
@@ -132,73 +133,73 @@ def add(parts: list[Part], dtype, relu: bool) -> Known:
 # --- the walk, as in minirep.network ------------------------------------------------------------------------------
 
 
-def stem(known: Known, conv: Conv) -> Known:
+def through_stem(known: Known, conv: Conv) -> Known:
     """The stem: its convolution, then the pooling, where the largest error of a neighbourhood bounds its maximum's."""
     kt, kf = conv.weight.shape[:2]
-    part = _part(known, [conv], lambda x, w: ops.conv2d(x, w, (2, 2), (kt // 2, kf // 2)))
+    part = _summand(known, [conv], lambda x, w: ops.conv2d(x, w, (2, 2), (kt // 2, kf // 2)))
     y = add([part], known.dtype, conv.relu)
-    return Known(*(ops.max_pool(a) for a in (y.value, y.own, y.error)), known.dtype)
+    return Known(*(ops.max_pool(a) for a in (y.value, y.value_error, y.error)), known.dtype)
 
 
-def pointwise(known: Known, conv: Conv, stride=(1, 1)) -> Part:
+def through_pointwise(known: Known, conv: Conv, stride=(1, 1)) -> Summand:
     """A 1 x 1 convolution at every stride-th position."""
-    return _part(known, [conv], lambda x, w: ops.matmul(x[:, :: stride[0], :: stride[1]], w))
+    return _summand(known, [conv], lambda x, w: ops.matmul(x[:, :: stride[0], :: stride[1]], w))
 
 
-def depthwise(known: Known, layer: Depthwise) -> Known:
+def through_depthwise(known: Known, layer: Depthwise) -> Known:
     """Depthwise branches, the identity beside them, and the ReLU of their sum."""
     axis = {"time": 1, "frequency": 2}[layer.axis]
-    parts = [_part(known, [branch], lambda x, w: ops.depthwise_conv(x, w, axis)) for branch in layer.branches]
+    parts = [_summand(known, [branch], lambda x, w: ops.depthwise_conv(x, w, axis)) for branch in layer.branches]
     return add(parts + [identity(known)] * layer.identity, known.dtype, relu=True)
 
 
-def mix(known: Known, convs: tuple[Conv, ...], residual: Part) -> Known:
+def through_expand_project(known: Known, convs: tuple[Conv, ...], residual: Summand) -> Known:
     """A block's last 1 x 1 convolutions. Neighbours without a ReLU between them are one sum: they may be collapsed."""
     chain = []
     for conv in convs:
         chain.append(conv)
         if conv.relu and conv is not convs[-1]:
-            known, chain = add([_part(known, chain, ops.matmul)], known.dtype, relu=True), []
-    return add([_part(known, chain, ops.matmul), residual], known.dtype, relu=True)
+            known, chain = add([_summand(known, chain, ops.matmul)], known.dtype, relu=True), []
+    return add([_summand(known, chain, ops.matmul), residual], known.dtype, relu=True)
 
 
-def block(known: Known, node: Block) -> Known:
+def through_block(known: Known, node: Block) -> Known:
     """One residual block, in whatever form: the bound holds for every form that merging gives it."""
-    reduced = add([pointwise(known, node.reduce, node.stride)], known.dtype, node.reduce.relu)
+    entered = add([through_pointwise(known, node.entry, node.stride)], known.dtype, node.entry.relu)
     ends = []
     for path in node.paths:
-        y = reduced
+        y = entered
         for layer in path:
-            y = depthwise(y, layer)
+            y = through_depthwise(y, layer)
         ends.append(y)
     total = ends[0] if len(ends) == 1 else add([identity(y) for y in ends], known.dtype, relu=False)
-    residual = identity(known) if node.shortcut is None else pointwise(known, node.shortcut, node.stride)
-    return mix(total, node.mix, residual)
+    residual = identity(known) if node.shortcut is None else through_pointwise(known, node.shortcut, node.stride)
+    return through_expand_project(total, node.expand_project, residual)
 
 
-def logits(known: Known, pool: tuple[int, int], linear: Linear) -> Known:
+def through_head(known: Known, pool: tuple[int, int], linear: Linear) -> Known:
     """The head before its softmax: pooling and linear layer are one sum of products."""
     window = min(pool[0], known.value.shape[1]), min(pool[1], known.value.shape[2])
     conv = Conv(linear.weight, linear.bias)
-    part = _part(known, [conv], lambda x, w: ops.matmul(ops.average_pool(x, window), w))
+    part = _summand(known, [conv], lambda x, w: ops.matmul(ops.average_pool(x, window), w))
     part = replace(part, roundings=part.roundings + window[0] * window[1], reach=part.reach * window[0] * window[1])
     return add([part], known.dtype, relu=False)
 
 
-def stages(network: Network, log_mels, dtype) -> Iterator[tuple[str, Known]]:
+def through_stages(network: Network, log_mels, dtype) -> Iterator[tuple[str, Known]]:
     """The walk through a whole network as in `minirep.stages`; errors add up from block to block."""
-    known = stem(start(np.asarray(log_mels, dtype)[..., None], dtype), network.stem)
+    known = through_stem(start(np.asarray(log_mels, dtype)[..., None], dtype), network.stem)
     yield "stem", known
     for i, blocks in enumerate(network.stages, 1):
         for node in blocks:
-            known = block(known, node)
+            known = through_block(known, node)
         yield f"stage{i}", known
 
 
 def network_logits(network: Network, log_mels, dtype) -> dict[str, Known]:
     """Bounds on the logits of a whole network: {head: (N, T', F', classes)}, for inputs (N, frames, mels)."""
-    *_, (_, known) = stages(network, log_mels, dtype)
-    return {name: logits(known, network.pool, linear) for name, linear in network.heads.items()}
+    *_, (_, known) = through_stages(network, log_mels, dtype)
+    return {name: through_head(known, network.pool, linear) for name, linear in network.heads.items()}
 
 
 def probabilities(known: Known) -> np.ndarray:
@@ -211,7 +212,7 @@ def probabilities(known: Known) -> np.ndarray:
     n, t, f, classes = known.value.shape
     if not np.isfinite(known.error).all():
         return np.ones((n, 1))
-    spread = known.value.max(-1) - known.value.min(-1) + 2 * (known.own + known.error).max(-1)  # (N, T', F')
+    spread = known.value.max(-1) - known.value.min(-1) + 2 * (known.value_error + known.error).max(-1)  # (N, T', F')
     with np.errstate(over="ignore"):
         roundings = (1 + gamma(classes + t * f + 70, known.dtype)) * np.exp(gamma(2, known.dtype) * spread) - 1
     per_position = known.error.max(-1) / 2 + roundings
@@ -236,12 +237,12 @@ def merged_weights(network: Network, dtype) -> Network:
         return replace(layer, branches=(_weights(layer.branches[0], len(stored.branches) + 1, dtype),))
 
     def block_bounds(node, stored):
-        hidden = sum(conv.weight.shape[1] for conv in stored.mix[:-1])  # what a collapse sums over
+        hidden = sum(conv.weight.shape[1] for conv in stored.expand_project[:-1])  # what a collapse sums over
         return replace(
             node,
-            reduce=_weights(node.reduce, 1, dtype),
+            entry=_weights(node.entry, 1, dtype),
             paths=tuple(tuple(map(layer_bounds, path, old)) for path, old in zip(node.paths, stored.paths)),
-            mix=tuple(_weights(conv, hidden + 2, dtype) for conv in node.mix),
+            expand_project=tuple(_weights(conv, hidden + 2, dtype) for conv in node.expand_project),
             shortcut=None if node.shortcut is None else _weights(node.shortcut, 1, dtype),
         )
 
@@ -253,15 +254,16 @@ def merged_weights(network: Network, dtype) -> Network:
     )
 
 
-def absolute_twin(node):
+def absolute_twin(tree):
     """The same tree in which every convolution holds the sizes of its terms: merging it sums up |t|."""
-    if isinstance(node, Conv):
-        conv = map_arrays(node, lambda a: a.astype(np.float64))
-        weight, constant, scale = absolute(conv)
+
+    def sizes(_, node):
+        if not isinstance(node, Conv):
+            return node
+        weight, constant, scale = absolute(map_arrays(node, lambda a: a.astype(np.float64)))
         return Conv(weight, constant + 0 * scale, relu=node.relu)
-    if is_dataclass(node):
-        return replace(node, **{f.name: absolute_twin(getattr(node, f.name)) for f in fields(node)})
-    return tuple(map(absolute_twin, node)) if isinstance(node, tuple) else node
+
+    return map_tree(tree, sizes)
 
 
 def _weights(sizes: Conv, terms: int, dtype) -> Conv:

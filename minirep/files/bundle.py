@@ -10,8 +10,11 @@ import os
 import zipfile
 from pathlib import Path
 
-from . import reparam, store
-from .errors import MinirepError
+from ..errors import MinirepError
+from ..reparam import fuse
+from .modelfile import Model, write_model
+from .models import read
+from .write import replacing, umask
 
 SHEBANG = b"#!/usr/bin/env python3\n"
 MAIN = '''\
@@ -32,11 +35,12 @@ sys.exit(main())
 '''
 # What `classify` and `listen` can do without. Compiled code is kept on disk beside its source, which a zip has not.
 LEFT_OUT = (
-    "fast", "bench.py", "bounds.py", "bundle.py", "count.py", "figures.py", "manifest.py", "measures.py",
-    "predictions.py", "verify.py",
-    "cli/bundle.py", "cli/convert.py", "cli/eval.py", "cli/fuse.py", "cli/info.py", "cli/verify.py",
+    "fast", "proof", "evaluate", "count.py", "files/bundle.py",
+    "cli/bench.py", "cli/bundle.py", "cli/convert.py", "cli/eval.py", "cli/fuse.py", "cli/info.py", "cli/pool.py",
+    "cli/verify.py",
 )  # fmt: skip
 DATA = ("data/class_names.json",)
+PACKAGE = Path(__file__).parents[1]
 LICENCE = "data/LICENSE"  # of the code
 
 
@@ -45,17 +49,17 @@ def bundle(model, path, half: bool = False) -> None:
 
     ``model``: the path of model.npz or checkpoint.pyth; it is merged. ``half`` stores its weights as float16.
     """
-    network, recipe, labels, provenance = store.read(model)
+    network, recipe, labels, provenance = read(model)
     if recipe is None:
         raise MinirepError(f"{model}: holds a network without a recipe; expected a saved classifier")
     weights = io.BytesIO()
-    store.write_model(weights, reparam.fuse(network), recipe, labels, provenance, half)
+    write_model(weights, Model(fuse(network), recipe, labels, provenance), half)
     members = {**code(), "__main__.py": MAIN.encode(), "minirep/data/bundled.npz": weights.getvalue()}
-    members |= {"LICENSE": (Path(__file__).parent / LICENCE).read_bytes(), "MODEL.txt": about(provenance).encode()}
-    with store.replacing(path) as file:
+    members |= {"LICENSE": (PACKAGE / LICENCE).read_bytes(), "MODEL.txt": about(provenance).encode()}
+    with replacing(path) as file:
         file.write(SHEBANG)
         write_zip(file, members)
-    os.chmod(path, os.stat(path).st_mode | 0o111 & ~store.umask())
+    os.chmod(path, os.stat(path).st_mode | 0o111 & ~umask())
 
 
 def about(provenance: dict[str, str]) -> str:
@@ -67,10 +71,9 @@ def about(provenance: dict[str, str]) -> str:
 
 def code() -> dict[str, bytes]:
     """{name in the zip: content} of the part of this package that a bundle needs."""
-    package = Path(__file__).parent
-    names = [path.relative_to(package).as_posix() for path in package.rglob("*.py")]
+    names = [path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")]
     kept = [name for name in names if name not in LEFT_OUT and name.partition("/")[0] not in LEFT_OUT]
-    return {f"minirep/{name}": (package / name).read_bytes() for name in (*kept, *DATA)}
+    return {f"minirep/{name}": (PACKAGE / name).read_bytes() for name in (*kept, *DATA)}
 
 
 def write_zip(file, members: dict[str, bytes]) -> None:

@@ -14,15 +14,16 @@ import time
 
 import numpy as np
 
-from . import network as networks
-from . import reparam, store
-from .config import MELS
-from .count import costs
-from .errors import MinirepError, MissingExtra
-from .report import Progress, percent, say, table
+from .. import network as networks
+from ..count import costs
+from ..errors import MinirepError, MissingExtra
+from ..files.models import default_model, read
+from ..recipe import MELS
+from ..reparam import fuse
+from .arguments import add_model_argument
+from .pool import BLAS_THREADS
+from .terminal import Progress, percent, say, table
 
-# What tells the libraries behind NumPy's matrix products how many threads to use, before NumPy is imported.
-BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 PEAK = """
 import time, numpy as np
 a, b = np.random.rand(2, 1536, 1536).astype(np.float32)
@@ -34,9 +35,7 @@ print(2 * 1536**3 / min(seconds))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "model", nargs="?", metavar="MODEL", help="model.npz or checkpoint.pyth (default: the shipped digits model)"
-    )
+    add_model_argument(parser)
     parser.add_argument("--threads", metavar="N,N...", help="numbers of threads (default: 1 and all cores allowed)")
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="log-mels at a time (default: 1)")
     parser.add_argument("--repeat", type=int, default=10, metavar="N", help="runs, of which the median counts")
@@ -46,9 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args) -> int:
     if args.batch < 1 or args.repeat < 1:
         raise MinirepError(f"bench: found --batch {args.batch}, --repeat {args.repeat}; expected at least 1 of each")
-    network, recipe, _, _ = store.read(store.default_model() if args.model is None else args.model)
+    network, recipe, _, _ = read(default_model() if args.model is None else args.model)
     frames = recipe.frames if recipe else network.pool[0] * 32
-    found = measure(reparam.fuse(network), frames, args.batch, thread_counts(args.threads), args.repeat)
+    found = measure(fuse(network), frames, args.batch, thread_counts(args.threads), args.repeat)
     if args.json:
         say(json.dumps(found, indent=1))
     else:
@@ -60,7 +59,7 @@ def run(args) -> int:
 def thread_counts(text: str | None) -> list[int]:
     """``1,2`` -> [1, 2]."""
     try:
-        from .fast.threads import allowed_threads
+        from ..fast.threads import allowed_threads
     except ImportError:  # without Numba there is nothing to choose
         return [1]
     if text is None:
@@ -73,7 +72,7 @@ def measure(network, frames: int, batch: int, threads: list[int], repeat: int) -
     x = np.random.default_rng(0).normal(-5.0, 3.0, (batch, frames, MELS)).astype(network.dtype)
     ways = [("numpy", None, lambda: networks.stages(network, x), lambda: networks.forward(network, x))]
     try:
-        from .fast import CompiledNetwork, available
+        from ..fast import CompiledNetwork, available
 
         if available(network):
             for n in threads:

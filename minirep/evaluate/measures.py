@@ -112,12 +112,28 @@ def d_prime(auc: float) -> float:
 # --- what a probability is worth ----------------------------------------------------------------------------------
 
 
-def calibration(p: np.ndarray, truth: np.ndarray, bins: int = BINS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Clips by the probability of their most probable class, in bins of equal width (Guo et al., 2017).
+@dataclass(frozen=True)
+class Calibration:
+    """Clips by the probability of their most probable class, in bins of equal width; a bin holds its upper edge.
 
     Three arrays (bins,): how many clips, their mean probability, and the share of them that is right; both NaN where
-    there are none. A bin holds its upper edge.
+    there are none.
     """
+
+    count: np.ndarray
+    confidence: np.ndarray
+    right: np.ndarray
+
+    @property
+    def error(self) -> float:
+        """The expected calibration error: by how much probability and share of right answers differ, on average."""
+        there = self.count > 0
+        gaps = np.abs(self.confidence - self.right)[there]
+        return float(self.count[there] @ gaps / self.count.sum()) if there.any() else math.nan
+
+
+def calibration(p: np.ndarray, truth: np.ndarray, bins: int = BINS) -> Calibration:
+    """Gather clips by the probability of their most probable class (Guo et al., 2017)."""
     confidence = p.max(axis=1).astype(np.float64)
     right = p.argmax(axis=1) == truth
     at = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
@@ -126,14 +142,7 @@ def calibration(p: np.ndarray, truth: np.ndarray, bins: int = BINS) -> tuple[np.
     def means(values):
         return np.divide(np.bincount(at, values, bins), count, out=np.full(bins, np.nan), where=count > 0)
 
-    return count, means(confidence), means(right)
-
-
-def calibration_error(p: np.ndarray, truth: np.ndarray, bins: int = BINS) -> float:
-    """By how much the probability of the answer and the share of right answers differ, bin by bin, on average."""
-    count, confidence, right = calibration(p, truth, bins)
-    there = count > 0
-    return float(count[there] @ np.abs(confidence - right)[there] / count.sum()) if there.any() else math.nan
+    return Calibration(count, means(confidence), means(right))
 
 
 # --- all together -------------------------------------------------------------------------------------------------
@@ -172,7 +181,7 @@ def measure(p: np.ndarray, truth: np.ndarray) -> Measures:
         map=mean(precisions),
         mauc=mean(aucs),
         d_prime=d_prime(mean(aucs)),
-        calibration_error=calibration_error(p, truth),
+        calibration_error=calibration(p, truth).error,
         right=np.bincount(truth[p.argmax(axis=1) == truth], minlength=classes),
         of=np.bincount(truth, minlength=classes),
         recall=recall,

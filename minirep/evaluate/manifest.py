@@ -9,8 +9,8 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .errors import MinirepError
-from .report import shown
+from ..errors import MinirepError
+from ..text import printable, quoted
 
 COLUMNS = ["path", "label"]
 LINE = 1 << 20  # characters: a longer line is no row of a table
@@ -36,8 +36,8 @@ def read_manifest(path, labels: dict[str, tuple[str, ...]]) -> tuple[list[Clip],
     forms = [[*COLUMNS, "head"]] if len(labels) > 1 else [COLUMNS, [*COLUMNS, "head"]]
     if header not in forms:
         raise MinirepError(
-            f"{shown(path)}: found {_short(','.join(header))} in its first line, expected "
-            f"{' or '.join(','.join(form) for form in forms)}; the model's heads: {', '.join(map(shown, labels))}"
+            f"{printable(path)}: found {quoted(','.join(header))} in its first line, expected "
+            f"{' or '.join(','.join(form) for form in forms)}; the model's heads: {', '.join(map(printable, labels))}"
         )
     folder, clips, faults = os.path.dirname(path), {}, []
     index = {head: _indices(names) for head, names in labels.items()}
@@ -52,13 +52,13 @@ def read_manifest(path, labels: dict[str, tuple[str, ...]]) -> tuple[list[Clip],
             file = os.path.normpath(os.path.join(folder, name))
             clip = clips.setdefault(file, Clip(name, file))
             if head in clip.truth:
-                raise MinirepError(f"found {_short(name)} again, expected it once: it is in line {clip.lines[head]}")
+                raise MinirepError(f"found {quoted(name)} again, expected it once: it is in line {clip.lines[head]}")
         except MinirepError as error:
             faults.append((line, str(error)))
         else:
             clip.truth[head], clip.lines[head] = truth, line
     if not clips and not faults:
-        raise MinirepError(f"{shown(path)}: found a header and no rows, expected a row for each clip")
+        raise MinirepError(f"{printable(path)}: found a header and no rows, expected a row for each clip")
     return list(clips.values()), faults
 
 
@@ -73,25 +73,20 @@ def _indices(names: tuple[str, ...]) -> dict[str, int]:
 def _class(index: dict[str, dict[str, int]], head: str, label: str) -> int:
     """The index of a label, if the head and the label are known."""
     if head not in index:
-        raise MinirepError(f"found head {_short(head)}, expected one of {', '.join(map(shown, index))}")
+        raise MinirepError(f"found head {quoted(head)}, expected one of {', '.join(map(printable, index))}")
     found = index[head].get(label)
     if found is None:
-        raise MinirepError(f"found label {_short(label)}, expected one of {_some(list(index[head]))}")
+        raise MinirepError(f"found label {quoted(label)}, expected one of {_some(list(index[head]))}")
     if found < 0:
         raise MinirepError(
-            f"found label {_short(label)}, which several classes of the model have, expected one of a single class"
+            f"found label {quoted(label)}, which several classes of the model have, expected one of a single class"
         )
     return found
 
 
 def _some(names: list[str]) -> str:
-    few = ", ".join(map(_short, names[:3]))
+    few = ", ".join(map(quoted, names[:3]))
     return few if len(names) <= 3 else f"{few} ... ({len(names)} labels: minirep info --json)"
-
-
-def _short(text: str) -> str:
-    """What stands in a file, in quotes and as part of one line."""
-    return repr(text if len(text) <= 80 else text[:77] + "...")
 
 
 # --- tables in files ----------------------------------------------------------------------------------------------
@@ -111,12 +106,12 @@ def rows(path, damaged: bool = False) -> Iterator[tuple[int, list[str]]]:
                     yield line, cells
                 line = reader.line_num + 1
     except FileNotFoundError:
-        raise MinirepError(f"{shown(path)}: no such file") from None
+        raise MinirepError(f"{printable(path)}: no such file") from None
     except (OSError, ValueError) as error:
         found = "found no UTF-8 text" if isinstance(error, UnicodeError) else f"cannot be read: {_why(error)}"
-        raise MinirepError(f"{shown(path)}: {found}; expected a CSV file") from None
+        raise MinirepError(f"{printable(path)}: {found}; expected a CSV file") from None
     except csv.Error as error:
-        raise MinirepError(f"{shown(path)}: found no CSV in line {line} and what follows: {error}") from None
+        raise MinirepError(f"{printable(path)}: found no CSV in line {line} and what follows: {error}") from None
 
 
 def _why(error: Exception) -> str:
@@ -128,6 +123,6 @@ def _lines(file, path, damaged: bool) -> Iterator[str]:
     for number, text in enumerate(iter(lambda: file.readline(LINE), ""), 1):
         if "\0" in text or len(text) == LINE:
             what = "a zero byte" if "\0" in text else f"more than {LINE:,} characters"
-            raise MinirepError(f"{shown(path)}: found {what} in line {number}; expected a CSV file")
+            raise MinirepError(f"{printable(path)}: found {what} in line {number}; expected a CSV file")
         if text.endswith("\n") or not damaged:
             yield text

@@ -1,7 +1,7 @@
 """Sound as a stream of bytes, without an end to seek to: raw samples, or a WAV whose header comes first.
 
-This is what `arecord`, `ffmpeg` or `sox` write into a pipe. For files see `minirep.audio`, which does the decoding here
-as well.
+This is what `arecord`, `ffmpeg` or `sox` write into a pipe. For files see `minirep.audio.open`; the decoding is
+that of `minirep.audio.wav`.
 """
 
 import io
@@ -10,12 +10,12 @@ import time
 
 import numpy as np
 
-from . import audio
-from .errors import MinirepError
+from ..errors import MinirepError
+from .wav import FLOAT, PCM, WavLayout, decode, is_placeholder, wav_layout
 
-RAW = {"s16le": (audio.PCM, 2), "f32le": (audio.FLOAT, 4)}  # name: (WAV format tag, bytes a sample)
+RAW = {"s16le": (PCM, 2), "f32le": (FLOAT, 4)}  # name: (WAV format tag, bytes a sample)
 CHUNK = 1 << 14  # bytes read at a time, at the most
-MOST_HEADER = 1 << 20  # bytes in front of a WAV's samples
+MAX_HEADER = 1 << 20  # bytes in front of a WAV's samples
 # How other formats begin. Taken for raw samples they would be noise, and nobody would be told.
 OTHERS = {b"fLaC": "FLAC", b"OggS": "Ogg", b"ID3": "MP3", b"FORM": "AIFF", b".snd": "AU", b"\x1aE\xdf\xa3": "Matroska"}
 
@@ -63,7 +63,7 @@ class Pcm:
         whole = len(raw) - len(raw) % (self.channels * self._width)
         raw, self._rest = raw[:whole], raw[whole:]
         with np.errstate(over="ignore", invalid="ignore"):  # what is no number is refused where it is used
-            samples = audio._decode(raw, self._tag, self._width).reshape(-1, self.channels).mean(axis=1)
+            samples = decode(raw, self._tag, self._width).reshape(-1, self.channels).mean(axis=1)
             return samples.astype(np.float32)
 
     def _read_some(self, most: int) -> bytes:
@@ -83,7 +83,7 @@ class Pcm:
             raise MinirepError("standard input: found no samples up to its end, expected a WAV's 'data' chunk")
         return b"".join(pieces)
 
-    def _read_header(self, begin: bytes):
+    def _read_header(self, begin: bytes) -> WavLayout:
         """What a WAV's header says; its chunks are read up to where the samples start."""
         header = begin + self._read_exactly(8)
         while True:
@@ -92,12 +92,12 @@ class Pcm:
             kind, length = struct.unpack("<4sI", chunk)
             if kind == b"data":
                 break
-            if len(header) + length > MOST_HEADER:
-                raise MinirepError(f"standard input: found a WAV header of more than {MOST_HEADER} bytes")
+            if len(header) + length > MAX_HEADER:
+                raise MinirepError(f"standard input: found a WAV header of more than {MAX_HEADER} bytes")
             header += self._read_exactly(length + length % 2)
-        wav = audio._wav_layout(io.BytesIO(header), 1 << 62, "standard input")  # as of a file without an end
+        wav = wav_layout(io.BytesIO(header), 1 << 62, "standard input")  # as of a file without an end
         if wav is None:
             raise MinirepError("standard input: found a compressed WAV, expected integers or floats")
-        if length and not audio._is_placeholder(length):  # else its writer did not know the length either
+        if length and not is_placeholder(length):  # else its writer did not know the length either
             self._left = wav.length * wav.frame
         return wav

@@ -1,6 +1,6 @@
-"""The authors' checkpoints, ``.pyth``: from a file of PyTorch's to a `Classifier`, without PyTorch.
+"""The authors' checkpoints, ``.pyth``: from a file of PyTorch's to a network of ours, without PyTorch.
 
-`minirep.torchfile` opens the file and `minirep.yamltext` reads the configuration in it. Here the configuration becomes
+`minirep.files.torchfile` opens the file and `minirep.files.yamltext` reads the configuration in it. Here the configuration becomes
 an `Architecture` and a `Recipe`, and the published keys and shapes of the weights become those of the tree. Every
 weight must have its place in the tree and every place its weight: a network that is almost right is quietly wrong.
 
@@ -8,25 +8,26 @@ Three kinds of file are read: with branches; with the merged kernels beside the 
 `stored_merged` for the others); and with merged kernels alone.
 """
 
-import hashlib
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
-from .classify import Classifier
-from .config import MELS, ORDERS, RECIPES, REP, Architecture, Recipe, numbered_labels, published_labels
-from .errors import MinirepError
-from .network import Conv, build
-from .torchfile import Tensor, TorchFile, shown
+from ..architecture import ORDERS, REP, Architecture, build
+from ..errors import MinirepError
+from ..network import Conv
+from ..recipe import MELS, RECIPES, Recipe, numbered_labels, published_labels
+from ..text import quoted
+from .modelfile import Model
+from .torchfile import StoredTensor, TorchFile
+from .write import sha256
 from .yamltext import parse
 
 Shape = tuple[int, ...]
 
 
-def read_checkpoint(path) -> Classifier:
-    """The classifier in a checkpoint, as it is stored: with its branches unless the file has merged kernels alone.
+def read_published(path) -> Model:
+    """Read a checkpoint as it is stored: with its branches unless the file has merged kernels alone.
 
     All weights become float32. Labels are those that the file carries (see `_extras`), else the published ones of its
     data set, else numbers. ``provenance`` holds at least "source", the file's name, and "sha256".
@@ -47,7 +48,7 @@ def read_checkpoint(path) -> Classifier:
             recipe = replace(recipe, name=extras["recipe"])
         provenance = {"source": file.path.name.encode(errors="replace").decode(), "sha256": sha256(file.path)}
         provenance |= {key: extras[key] for key in ("licence", "credit") if key in extras}
-    return Classifier(network, recipe, labels, provenance)
+    return Model(network, recipe, labels, provenance)
 
 
 def stored_merged(path) -> dict[str, Conv]:
@@ -72,7 +73,12 @@ def stored_merged(path) -> dict[str, Conv]:
 
 # --- names and shapes ------------------------------------------------------------------------------------------------
 
-POINTWISE = {"reduce": "branch2.a_head", "mix.0": "branch2.c", "mix.1": "branch2.d", "shortcut": "branch1"}
+POINTWISE = {
+    "entry": "branch2.a_head",
+    "expand_project.0": "branch2.c",
+    "expand_project.1": "branch2.d",
+    "shortcut": "branch1",
+}
 AXES = {"time": "a", "frequency": "b"}
 PUBLISHED_AXES = tuple(AXES)  # in this order
 SCALES = ("", "_medium", "_small")  # of the branches, largest first; the others have the same size in all stages:
@@ -141,16 +147,16 @@ def _published(arch: Architecture, merged: bool) -> dict[str, Shape]:
     return {published_key(n, merged, arch.axes): published_shape(n, shape, arch.axes) for n, shape in places}
 
 
-def _has_merged(state: dict[str, Tensor]) -> bool:
+def _has_merged(state: dict[str, StoredTensor]) -> bool:
     return any("_reparam." in key for key in state)
 
 
-def _is_merged_alone(arch: Architecture, state: dict[str, Tensor]) -> bool:
+def _is_merged_alone(arch: Architecture, state: dict[str, StoredTensor]) -> bool:
     branches = any(key.endswith((".branch2.a.weight", ".branch2.b.weight")) for key in state)
     return arch.kind == REP and _has_merged(state) and not branches
 
 
-def _require_fit(file: TorchFile, arch: Architecture, state: dict[str, Tensor]) -> None:
+def _require_fit(file: TorchFile, arch: Architecture, state: dict[str, StoredTensor]) -> None:
     """Every key and every shape fits, and the weights together are no larger than the file."""
     merged = _is_merged_alone(arch, state)
     expected = _published(arch, merged)
@@ -165,7 +171,7 @@ def _require_fit(file: TorchFile, arch: Architecture, state: dict[str, Tensor]) 
         for key, shape in (expected | counters).items()
         if key in state and state[key].shape != shape
     ]
-    faults = {"missing": missing, "not expected": [shown(key) for key in extra], "of another shape": misshaped}
+    faults = {"missing": missing, "not expected": [quoted(key) for key in extra], "of another shape": misshaped}
     if any(faults.values()):
         found = "; ".join(f"{what}: {_some(names)}" for what, names in faults.items() if names)
         raise file.error(f"the weights do not fit {arch.kind}, width {arch.width}, as configured; {found}")
@@ -181,14 +187,16 @@ def _some(names: list[str], most: int = 3) -> str:
 # --- weights ---------------------------------------------------------------------------------------------------------
 
 
-def _model_state(file: TorchFile) -> dict[str, Tensor]:
+def _model_state(file: TorchFile) -> dict[str, StoredTensor]:
     """{key: tensor}; the prefix that training on several GPUs gives to all keys is taken off."""
     state = file.content.get("model_state") if isinstance(file.content, dict) else None
     if not isinstance(state, dict) or not state:
         raise file.error("holds no model_state, expected a dictionary with model_state and cfg")
     for key, tensor in state.items():
-        if not isinstance(key, str) or not isinstance(tensor, Tensor):
-            raise file.error(f"model_state: found {shown(key)} of type {type(tensor).__name__}, expected named tensors")
+        if not isinstance(key, str) or not isinstance(tensor, StoredTensor):
+            raise file.error(
+                f"model_state: found {quoted(key)} of type {type(tensor).__name__}, expected named tensors"
+            )
     prefixed = sum(key.startswith("module.") for key in state)
     if 0 < prefixed < len(state):
         raise file.error(f"model_state: {prefixed} of {len(state)} keys start with 'module.', expected all or none")
@@ -262,14 +270,14 @@ class _Settings:
             raise self.error(f"its configuration has no {name}")
         if not isinstance(value, kinds) or isinstance(value, bool):
             wanted = " or ".join(k.__name__ for k in (kinds if isinstance(kinds, tuple) else (kinds,)))
-            raise self.error(f"its configuration has {name} = {shown(value)}, expected {wanted}")
+            raise self.error(f"its configuration has {name} = {quoted(value)}, expected {wanted}")
         return value
 
     def dataset(self) -> str:
         """What the network was trained on, as the configuration calls it."""
         name = self.get("TRAIN.DATASET", str).lower()
         if not name.isprintable() or not name:
-            raise self.error(f"its configuration has TRAIN.DATASET = {shown(name)}, expected a printable name")
+            raise self.error(f"its configuration has TRAIN.DATASET = {quoted(name)}, expected a printable name")
         return name
 
     def made(self, kind, values: dict):
@@ -287,17 +295,17 @@ class _Settings:
             while isinstance(number, list) and len(number) == 1:
                 number = number[0]
             if type(number) is not int:
-                raise self.error(f"its configuration has {name} = {shown(value)}, expected one whole number a stage")
+                raise self.error(f"its configuration has {name} = {quoted(value)}, expected one whole number a stage")
             numbers.append(number)
         return tuple(numbers)
 
 
-def _architecture(config: _Settings, state: dict[str, Tensor]) -> Architecture:
+def _architecture(config: _Settings, state: dict[str, StoredTensor]) -> Architecture:
     """From the configuration; depths and classes are counted in the weights and held against it."""
     for name, value in FIXED.items():
         found = config.get(name, type(value), value)
         if found != value:
-            raise config.error(f"its configuration has {name} = {shown(found)}, expected {value}")
+            raise config.error(f"its configuration has {name} = {quoted(found)}, expected {value}")
     if set(config.per_stage("RESNET.FREQUENCY_DILATIONS", [])) - {1}:
         raise config.error("its configuration has RESNET.FREQUENCY_DILATIONS, expected all of them to be 1")
     strides = config.per_stage("RESNET.TIME_STRIDES", [1, 2, 2, 2])
@@ -321,7 +329,7 @@ def _own(config: _Settings, name: str):
     """A setting of our own, under MINIREP: the sizes of the branches beside the largest, the order, the expansion."""
     unknown = sorted(map(str, config.get("MINIREP", dict, {}).keys() - OWN.keys()))
     if unknown:
-        raise config.error(f"its configuration has {shown(unknown[0])} in MINIREP, expected {', '.join(OWN)}")
+        raise config.error(f"its configuration has {quoted(unknown[0])} in MINIREP, expected {', '.join(OWN)}")
     return config.get(f"MINIREP.{name}", type(OWN[name]), OWN[name])
 
 
@@ -329,11 +337,11 @@ def _kernels(config: _Settings, name: str) -> tuple[Shape, ...]:
     """The branches' sizes of each stage. The configuration gives the largest ones, the stem's before them."""
     small = _own(config, "SMALL_KERNELS")
     if len(small) >= len(SCALES):
-        raise config.error(f"its configuration has MINIREP.SMALL_KERNELS = {shown(small)}, expected two at most")
+        raise config.error(f"its configuration has MINIREP.SMALL_KERNELS = {quoted(small)}, expected two at most")
     return tuple((largest, *small) for largest in config.per_stage(name)[1:])
 
 
-def _depths(config: _Settings, state: dict[str, Tensor], stages: int) -> Shape:
+def _depths(config: _Settings, state: dict[str, StoredTensor], stages: int) -> Shape:
     """How many blocks each stage has in the weights; one of the two settings that tell it must say the same."""
     blocks = {key.split(".branch")[0] for key in state if ".branch" in key}  # "s2.pathway0_res0" ...
     found = tuple(sum(block.startswith(f"s{i + 2}.") for block in blocks) for i in range(stages))
@@ -349,7 +357,7 @@ def _depths(config: _Settings, state: dict[str, Tensor], stages: int) -> Shape:
     return found
 
 
-def _heads(config: _Settings, state: dict[str, Tensor]) -> dict[str, int]:
+def _heads(config: _Settings, state: dict[str, StoredTensor]) -> dict[str, int]:
     """{head: classes} by the weights' biases: one head is "class", of several each carries its name ("verb", "noun").
 
     MODEL.NUM_CLASSES must agree, save for UrbanSound8K: its published configuration says 35, and it has 10 classes.
@@ -363,7 +371,7 @@ def _heads(config: _Settings, state: dict[str, Tensor]) -> dict[str, int]:
     counts = sorted(heads.values())
     published_slip = config.dataset() == "urbansound8k" and configured == [35] and counts == [10]
     if counts != sorted(configured) and not published_slip:
-        found, expected = shown(heads), shown(configured)
+        found, expected = quoted(heads), quoted(configured)
         raise config.error(f"the weights have heads for {found} classes, the configuration says {expected}")
     return heads
 
@@ -399,7 +407,7 @@ def _labels(file: TorchFile, extras: dict, recipe_name: str, heads: dict[str, in
     if "labels" in extras:
         counts = {head: len(names) for head, names in extras["labels"].items()}
         if counts != heads:
-            raise file.error(f"labels: found {shown(counts)} names, expected {shown(heads)}")
+            raise file.error(f"labels: found {quoted(counts)} names, expected {quoted(heads)}")
         return extras["labels"]
     names = published_labels(recipe_name) if recipe_name in RECIPES else {}
     labels = numbered_labels(heads)
@@ -425,15 +433,3 @@ def _extras(file: TorchFile) -> dict:
     if not all(isinstance(text, str) and text.isprintable() for text in texts):
         raise file.error("minirep: expected recipe, licence, credit and labels of printable text")
     return taken | ({"labels": {head: tuple(names) for head, names in labels.items()}} if labels else {})
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    try:
-        with open(path, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise MinirepError(f"{path}: cannot be read: {error.strerror or error}") from None
-    return digest.hexdigest()

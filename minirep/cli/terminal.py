@@ -1,22 +1,12 @@
 """What the commands print for people: tables, bars and a progress line that fit the terminal and its character set."""
 
-import os
 import shutil
 import sys
 import time
-import unicodedata
+
+from ..text import cells, pad, printable
 
 BLOCKS = " ▏▎▍▌▋▊▉█"  # eighths of a character cell, from none to all
-
-
-def shown(text) -> str:
-    """A name as one printable line: what a file or a label is called may hold line breaks or bytes that are no text.
-
-    >>> shown("two\\nlines")
-    "'two\\\\nlines'"
-    """
-    text = os.fsdecode(text)
-    return text if text.isprintable() else ascii(text)
 
 
 def say(text: str, stream=None) -> None:
@@ -29,7 +19,7 @@ def say(text: str, stream=None) -> None:
 def complain(text: str) -> None:
     """Report to stderr, as one line, something that went wrong."""
     sys.stdout.flush()  # where both go to one place, keep the order in which things happened
-    say(f"minirep: {text if text.isprintable() else ascii(text)}", sys.stderr)
+    say(f"minirep: {printable(text)}", sys.stderr)
 
 
 def can_show(characters: str, stream) -> bool:
@@ -44,39 +34,6 @@ def can_show(characters: str, stream) -> bool:
 def columns(stream) -> int | None:
     """The width of the terminal behind a stream; None where there is none and lines may be as long as they like."""
     return shutil.get_terminal_size().columns if stream.isatty() else None
-
-
-def cells(text: str) -> int:
-    """How many columns a terminal takes for it: two for East Asian wide characters, none for combining accents.
-
-    >>> cells("abc"), cells("三")
-    (3, 2)
-    """
-    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
-    return len(text) + wide - sum(unicodedata.combining(c) != 0 for c in text)
-
-
-def pad(text: str, width: int, right: bool = False) -> str:
-    """Spaces behind the text, or in front of it, up to ``width`` columns."""
-    spaces = " " * (width - cells(text))
-    return spaces + text if right else text + spaces
-
-
-def shorten(text: str, width: int, start: bool = False) -> str:
-    """The text if it fits ``width`` columns; else its beginning, or with ``start`` its end, and dots for what is cut.
-
-    >>> shorten("recordings/monday/one.wav", 12, start=True)
-    '...y/one.wav'
-    """
-    if cells(text) <= width:
-        return text
-    kept, used = "", 3
-    for character in reversed(text) if start else text:
-        used += cells(character)
-        if used > width:
-            break
-        kept += character
-    return "..." + kept[::-1] if start else kept + "..."
 
 
 def bar(share: float, width: int, blocks: bool = True) -> str:

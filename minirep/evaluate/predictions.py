@@ -11,23 +11,23 @@ import os
 
 import numpy as np
 
-from . import store
-from .errors import MinirepError
+from ..errors import MinirepError
+from ..files.write import replacing
+from ..text import printable
 from .manifest import Clip, rows
-from .report import shown
 
 COLUMNS = ["path", "head", "label", "predicted"]
 TEXT = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
 
 
-def asked(model: str, views: int, folder, path) -> str:
+def heading(model: str, views: int, folder, path) -> str:
     """The first line of the predictions at ``path``: those of a model (its SHA-256) for clips in ``folder``."""
     here = os.path.dirname(os.path.abspath(path))
     try:
         folder = os.path.relpath(folder or ".", here)
     except ValueError:  # on another drive
         folder = os.path.abspath(folder)
-    return f"# minirep eval; model {model}; views {views}; paths relative to {shown(folder)}"
+    return f"# minirep eval; model {model}; views {views}; paths relative to {printable(folder)}"
 
 
 class Predictions:
@@ -37,10 +37,10 @@ class Predictions:
     in order. Whatever happens between, what has been added is in the file.
     """
 
-    def __init__(self, path, asked: str, labels: dict[str, tuple[str, ...]], dtype):
+    def __init__(self, path, heading: str, labels: dict[str, tuple[str, ...]], dtype):
         self.path, self.labels = path, labels
-        numbers = [shown(f"{head}: {label}") for head, names in labels.items() for label in names]
-        self._top = [[asked], COLUMNS + numbers]
+        numbers = [printable(f"{head}: {label}") for head, names in labels.items() for label in names]
+        self._top = [[heading], COLUMNS + numbers]
         self.found = self._read(dtype) if os.path.exists(path) else {}
 
     def __enter__(self):
@@ -59,7 +59,7 @@ class Predictions:
         try:
             self._file.flush()
         except OSError as error:
-            raise MinirepError(f"{shown(self.path)}: cannot be written: {error.strerror}") from None
+            raise MinirepError(f"{printable(self.path)}: cannot be written: {error.strerror}") from None
 
     def finish(self, clips: list[Clip]) -> None:
         """Put the rows into the order of the clips, with their labels; those of other clips come behind."""
@@ -80,7 +80,7 @@ class Predictions:
         return [path, head, label, self.labels[head][int(p.argmax())], *cells]
 
     def _write(self, keys) -> None:
-        with store.replacing(self.path) as file:
+        with replacing(self.path) as file:
             text = io.TextIOWrapper(file, **TEXT)
             writer = csv.writer(text)
             writer.writerows(self._top)
@@ -92,7 +92,7 @@ class Predictions:
         for expected in self._top:
             if next(table, (0, []))[1] != expected:
                 raise MinirepError(
-                    f"{shown(self.path)}: found something else than predictions of this model with these views for "
+                    f"{printable(self.path)}: found something else than predictions of this model with these views for "
                     f"this manifest's folder; expected those, or a file that is not there yet"
                 )
         starts = np.cumsum([len(COLUMNS), *map(len, self.labels.values())])
@@ -106,8 +106,8 @@ class Predictions:
                     raise ValueError
             except (ValueError, KeyError):
                 raise MinirepError(
-                    f"{shown(self.path)}: found no prediction in line {line}, expected {', '.join(COLUMNS)} and the "
-                    "probability of every class"
+                    f"{printable(self.path)}: found no prediction in line {line}, expected {', '.join(COLUMNS)} and "
+                    "the probability of every class"
                 ) from None
             found[path, head] = label, p
         return found

@@ -2,25 +2,27 @@
 
 Each block is run as it is stored and merged, on the activations that sounds give it; and each part of it before and
 after each step of merging, on inputs that reach every channel and every tap. What comes out is compared in float32 and
-in float64, beside the bound that `minirep.bounds` computes from the weights. A file in which the authors' merge has
-left merged kernels beside the branches is asked, too, whether those are the kernels that its branches give. The algebra
-and the bound are told in docs/why-merged-is-equal.md.
+in float64, beside the bound that `minirep.proof.bounds` computes from the weights. Where the authors' merge has left
+merged kernels beside the branches, those are held against the kernels that the branches give. The algebra and the bound
+are explained in docs/concepts/why-merged-is-equal.md.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
 
-from . import bounds, ops, reparam
-from .classify import Classifier
-from .config import RECIPES
-from .errors import MinirepError
-from .network import Block, Conv, Depthwise, Network, as_type, block_forward, is_fused, map_arrays
+from .. import ops, reparam
+from ..classify import Classifier
+from ..errors import MinirepError
+from ..network import Block, Conv, Depthwise, Network, block_forward
+from ..recipe import RECIPES
+from ..reparam import STEPS, is_fused
+from ..tree import as_type, map_arrays, named_arrays
+from . import bounds
 
 PRECISIONS = ("float32", "float64")
-STEPS = ("fold", "merge", "identity", "collapse")
 VIEWS = 2  # log-mels on which blocks are compared; probabilities are compared on all
 
 
@@ -76,38 +78,8 @@ def worst(differences) -> Difference:
 # --- one block ----------------------------------------------------------------------------------------------------
 
 
-def merge_steps(block: Block) -> Iterator[tuple[str, Block]]:
-    """The block after each step of merging, one upon the other; the last is `reparam.fuse_block` of it.
-
-    A step that has nothing to do yields the very nodes it was given.
-    """
-
-    def each_layer(block: Block, change: Callable[[Depthwise], Depthwise]) -> Block:
-        return replace(block, paths=tuple(tuple(change(layer) for layer in path) for path in block.paths))
-
-    def fold(conv):
-        return conv if conv is None or (conv.bn is None and conv.bias is not None) else reparam.fold(conv)
-
-    def fold_branches(layer):
-        folded = tuple(fold(branch) for branch in layer.branches)
-        return layer if all(a is b for a, b in zip(folded, layer.branches)) else replace(layer, branches=folded)
-
-    block = replace(
-        each_layer(block, fold_branches),
-        reduce=fold(block.reduce),
-        mix=tuple(fold(conv) for conv in block.mix),
-        shortcut=fold(block.shortcut),
-    )
-    yield "fold", block
-    block = each_layer(block, lambda layer: reparam.merge_branches(layer) if len(layer.branches) > 1 else layer)
-    yield "merge", block
-    block = each_layer(block, reparam.absorb_identity)
-    yield "identity", block
-    yield "collapse", replace(block, mix=reparam.collapse_linear(block.mix))
-
-
 @dataclass(frozen=True)
-class Part:
+class Stretch:
     """A stretch of a block between two sums, with an input to try it on.
 
     ``nodes`` and ``run`` take it from any form of the block; ``bound`` holds for all of them.
@@ -129,46 +101,56 @@ def probe(shape: tuple[int, ...], dtype) -> np.ndarray:
     return (sizes * np.random.default_rng(0).normal(size=(3, *shape))).astype(dtype)
 
 
-def parts(block: Block) -> Iterator[Part]:
+def parts(block: Block) -> Iterator[Stretch]:
     """The parts of a block, each with a `probe`."""
-    c_in, c = block.reduce.weight.shape
-    dtype, stride = block.reduce.weight.dtype, block.stride
+    c_in, c = block.entry.weight.shape
+    dtype, stride = block.entry.weight.dtype, block.stride
 
     def affine(part):
         return bounds.add([part], dtype, relu=False).error
 
     x = probe((8, 8, c_in), dtype)
     known = bounds.start(x, dtype)
-    yield Part(
-        "reduce",
-        lambda b: (b.reduce,),
-        lambda b: ops.pointwise(x, b.reduce, stride),
-        affine(bounds.pointwise(known, block.reduce, stride)),
+    yield Stretch(
+        "entry",
+        lambda b: (b.entry,),
+        lambda b: ops.pointwise(x, b.entry, stride),
+        affine(bounds.through_pointwise(known, block.entry, stride)),
     )
     if block.shortcut is not None:
-        yield Part(
+        yield Stretch(
             "shortcut",
             lambda b: (b.shortcut,),
             lambda b: ops.pointwise(x, b.shortcut, stride),
-            affine(bounds.pointwise(known, block.shortcut, stride)),
+            affine(bounds.through_pointwise(known, block.shortcut, stride)),
         )
     for i, path in enumerate(block.paths):
         for j, layer in enumerate(path):
             length = max(len(branch.weight) for branch in layer.branches) + 2
             y = probe((length, 3, c) if layer.axis == "time" else (3, length, c), dtype)
-            yield Part(
+            yield Stretch(
                 f"paths.{i}.{j} along {layer.axis}",
                 lambda b, i=i, j=j: (b.paths[i][j],),
                 lambda b, i=i, j=j, y=y: ops.depthwise(y, b.paths[i][j]),
-                bounds.depthwise(bounds.start(y, dtype), layer).error,
+                bounds.through_depthwise(bounds.start(y, dtype), layer).error,
             )
-    total, residual = probe((8, 8, c), dtype), probe((8, 8, block.mix[-1].weight.shape[-1]), dtype)
-    yield Part(
-        "mix",
-        lambda b: b.mix,
-        lambda b: ops.mix(total, b.mix, residual),
-        bounds.mix(bounds.start(total, dtype), block.mix, bounds.identity(bounds.start(residual, dtype))).error,
+    total, residual = probe((8, 8, c), dtype), probe((8, 8, block.expand_project[-1].weight.shape[-1]), dtype)
+    yield Stretch(
+        "expand_project",
+        lambda b: b.expand_project,
+        lambda b: ops.expand_project(total, b.expand_project, residual),
+        bounds.through_expand_project(
+            bounds.start(total, dtype), block.expand_project, bounds.identity(bounds.start(residual, dtype))
+        ).error,
     )
+
+
+def same_weights(old: tuple, new: tuple) -> bool:
+    """Whether two forms of a stretch hold the very same arrays: then a step had nothing to do."""
+    olds, news = named_arrays(old), named_arrays(new)
+    identities = [layer.identity for layer in (*old, *new) if isinstance(layer, Depthwise)]
+    same = olds.keys() == news.keys() and all(a is news[name] for name, a in olds.items())
+    return same and len(set(identities)) <= 1
 
 
 @dataclass(frozen=True)
@@ -182,12 +164,14 @@ class Step:
 
 def check_steps(block: Block) -> tuple[Step, ...]:
     """Every step of merging on every part of a block that it changes."""
-    forms = [("stored", block), *merge_steps(block)]
+    forms = [("stored", block)]
+    for name, step in STEPS.items():
+        forms.append((name, step(forms[-1][1])))
     found = []
     for part in parts(block):
         for (_, before), (name, after) in pairwise(forms):
             old, new = part.nodes(before), part.nodes(after)
-            if len(old) != len(new) or any(a is not b for a, b in zip(old, new)):
+            if not same_weights(old, new):
                 apart = difference(part.run(before), part.run(after), 2 * part.bound)
                 found.append(Step(part.name, name, apart))
     return tuple(found)
@@ -198,7 +182,7 @@ def check_stem(stem: Conv) -> tuple[Step, ...]:
     if stem.bn is None:
         return ()
     x = probe((16, 16, 1), stem.weight.dtype)
-    bound = bounds.stem(bounds.start(x, x.dtype), stem).error
+    bound = bounds.through_stem(bounds.start(x, x.dtype), stem).error
     return (Step("stem", "fold", difference(ops.stem(x, stem), ops.stem(x, reparam.fold(stem)), 2 * bound)),)
 
 
@@ -230,7 +214,7 @@ class Row:
 def check_row(name: str, known: bounds.Known, stored: np.ndarray, fused: np.ndarray | None, steps=()) -> Row:
     """``stored`` and ``fused``: what the two forms yield; None where there is but one."""
     apart = None if fused is None else difference(stored, fused, 2 * known.error)
-    rounded = difference(known.value, stored if fused is None else fused, known.own + known.error)
+    rounded = difference(known.value, stored if fused is None else fused, known.value_error + known.error)
     return Row(name, apart, rounded, steps)
 
 
@@ -242,18 +226,18 @@ def check_network(network: Network, log_mels: np.ndarray, done=lambda: None) -> 
     merged, fused = is_fused(network), reparam.fuse(network)
     x = log_mels[..., None].astype(network.dtype)
     y = ops.stem(x, network.stem)
-    known = bounds.stem(bounds.start(x, network.dtype), network.stem)
+    known = bounds.through_stem(bounds.start(x, network.dtype), network.stem)
     rows = [check_row("stem", known, y, None if merged else ops.stem(x, fused.stem), check_stem(network.stem))]
     done()
-    for i, blocks in enumerate(network.stages):
-        for j, block in enumerate(blocks):
-            x, y = y, block_forward(block, y)
-            known = bounds.block(bounds.start(x, network.dtype), block)
-            other = None if merged else block_forward(fused.stages[i][j], x)
-            rows.append(check_row(f"stages.{i}.{j}", known, y, other, check_steps(block)))
-            done()
+    merged_blocks = fused.blocks
+    for name, block in network.blocks.items():
+        x, y = y, block_forward(block, y)
+        known = bounds.through_block(bounds.start(x, network.dtype), block)
+        other = None if merged else block_forward(merged_blocks[name], x)
+        rows.append(check_row(name, known, y, other, check_steps(block)))
+        done()
     for head, linear in network.heads.items():
-        known = bounds.logits(bounds.start(y, network.dtype), network.pool, linear)
+        known = bounds.through_head(bounds.start(y, network.dtype), network.pool, linear)
         rows.append(check_row(f"heads.{head}", known, ops.logits(y, network.pool, linear), None))
     return rows
 
@@ -309,12 +293,12 @@ def check_stored(network: Network, stored: dict[str, Conv]) -> dict[str, Differe
 
 def check_merged(network: Network, merged: Network) -> dict[str, Difference]:
     """Every array of a merged network, {path: ...}, against the one that merging gives, whoever merged it."""
-    ours, theirs = dict(arrays(reparam.fuse(as_type(network, np.float64)))), dict(arrays(merged))
+    ours, theirs = named_arrays(reparam.fuse(as_type(network, np.float64))), named_arrays(merged)
     for name in sorted(ours.keys() | theirs.keys()):
         found, expected = (tree[name].shape if name in tree else "nothing" for tree in (theirs, ours))
         if found != expected:
             raise MinirepError(f"{name}: found {found}, expected {expected}; it was not merged from this network")
-    rounded, own = (dict(arrays(bounds.merged_weights(network, dtype))) for dtype in (merged.dtype, np.float64))
+    rounded, own = (named_arrays(bounds.merged_weights(network, dtype)) for dtype in (merged.dtype, np.float64))
     stored = half_rounding if all(np.array_equal(a, a.astype(np.float16)) for a in theirs.values()) else np.zeros_like
     return {name: difference(theirs[name], ours[name], rounded[name] + own[name] + stored(ours[name])) for name in ours}
 
@@ -323,20 +307,6 @@ def half_rounding(array: np.ndarray) -> np.ndarray:
     """How far ``--half`` moves numbers at most."""
     half = np.finfo(np.float16)
     return 1.001 * np.abs(array) * float(half.eps) / 2 + float(half.smallest_subnormal)
-
-
-def arrays(node, path: str = "") -> Iterator[tuple[str, np.ndarray]]:
-    """(path, array) of every array of a tree: "stages.0.2.reduce.weight" ..."""
-    if isinstance(node, np.ndarray):
-        yield path, node
-        return
-    children = {}
-    if is_dataclass(node):
-        children = {f.name: getattr(node, f.name) for f in fields(node)}
-    elif isinstance(node, (tuple, dict)):
-        children = node if isinstance(node, dict) else dict(enumerate(node))
-    for name, child in children.items():
-        yield from arrays(child, f"{path}.{name}".lstrip("."))
 
 
 @dataclass(frozen=True)
@@ -380,8 +350,8 @@ def verify(
 ) -> Report:
     """Compare a network with its merged form on log-mels (N, frames, 128).
 
-    ``stored``: merged kernels from the same file, see `minirep.checkpoint.stored_merged`. ``merged``: a network that is
-    said to be this one, merged. ``done`` is called after each block in each precision.
+    ``stored``: merged kernels from the same file, see `minirep.files.checkpoint.stored_merged`. ``merged``: a network
+    that is said to be this one, merged. ``done`` is called after each block in each precision.
     """
     rows, probabilities = {}, []
     with np.errstate(all="ignore"):  # what overflows is reported as not within its bound

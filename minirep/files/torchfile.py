@@ -24,7 +24,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import MinirepError
+from ..errors import MinirepError
+from ..text import quoted
 
 # A published file has 0.15 MB of pickle, 30,000 instructions and 900 entries. These bounds leave room for networks six
 # times as deep, and keep a hostile file from taking more than a moment.
@@ -73,7 +74,7 @@ class Storage:
 
 
 @dataclass(frozen=True)
-class Tensor:
+class StoredTensor:
     """Where a tensor's numbers lie in a storage: element (i, j ...) at offset + i * strides[0] + j * strides[1] ..."""
 
     storage: Storage
@@ -100,12 +101,6 @@ class Refused(ValueError):
     """Something in a pickle that is not carried out; the message says what."""
 
 
-def shown(value) -> str:
-    """Something out of a file as part of a one-line message: escaped, text in quotes, and of bounded length."""
-    text = repr(value[:80] if isinstance(value, str) else value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
 # --- the three calls and the one reference that tensors need ---------------------------------------------------------
 
 
@@ -117,17 +112,17 @@ def _ordered_dict() -> dict:
     return {}  # Python's dictionaries keep their order
 
 
-def _tensor(storage, offset, shape, strides, requires_grad=False, hooks=None, metadata=None) -> Tensor:
+def _tensor(storage, offset, shape, strides, requires_grad=False, hooks=None, metadata=None) -> StoredTensor:
     whole = isinstance(storage, Storage) and isinstance(shape, tuple) and isinstance(strides, tuple)
     if not whole or len(shape) != len(strides) or len(shape) > MAX_DIMENSIONS:
         raise Refused(f"a tensor without storage, or not of 0 to {MAX_DIMENSIONS} dimensions with a stride each")
     if not all(map(_is_count, (offset, *shape, *strides))):
         raise Refused("a tensor whose offset, shape or strides are not whole numbers from 0")
-    return Tensor(storage, offset, shape, strides)
+    return StoredTensor(storage, offset, shape, strides)
 
 
-def _parameter(data, requires_grad=False, hooks=None) -> Tensor:
-    if not isinstance(data, Tensor):
+def _parameter(data, requires_grad=False, hooks=None) -> StoredTensor:
+    if not isinstance(data, StoredTensor):
         raise Refused("a parameter that holds no tensor")
     return data
 
@@ -141,7 +136,7 @@ CALLS = {
 
 def _name(text: str) -> Name:
     if text not in CALLS and text not in DTYPES:
-        raise Refused(f"the foreign name {shown(text.replace(' ', '.'))}; expected tensors, numbers and text alone")
+        raise Refused(f"the foreign name {quoted(text.replace(' ', '.'))}; expected tensors, numbers and text alone")
     return Name(text)
 
 
@@ -170,7 +165,7 @@ class _Program(io.BytesIO):
 
 
 def run(program: bytes):
-    """The object that a pickle describes, of None, bool, int, float, str, tuple, list, dict and `Tensor`.
+    """The object that a pickle describes, of None, bool, int, float, str, tuple, list, dict and `StoredTensor`.
 
     Raises `Refused` for an instruction, a name or a value that torch.save does not write for tensors, and ValueError,
     TypeError, LookupError or AttributeError for a program that makes no sense.
@@ -286,7 +281,7 @@ class _File(io.FileIO):
 
 
 class TorchFile:
-    """A file of ``torch.save``, open: ``content`` is the saved object with `Tensor` in place of its tensors.
+    """A file of ``torch.save``, open: ``content`` is the saved object with `StoredTensor` in place of its tensors.
 
     A tensor's numbers are read when `read` asks for them, and a storage once however many tensors are parts of it. What
     nobody asks for, like the state of an optimizer, stays on disk. To be used in a ``with`` statement.
@@ -326,7 +321,7 @@ class TorchFile:
         """An error that starts with the file's name."""
         return MinirepError(f"{self.path}: {message}")
 
-    def read(self, tensor: Tensor) -> np.ndarray:
+    def read(self, tensor: StoredTensor) -> np.ndarray:
         """A tensor's numbers as a new array of its shape; bfloat16 becomes float32.
 
         The array is C-contiguous, whatever the strides in the file. No tensor may have more elements than its storage:
@@ -360,7 +355,7 @@ class TorchFile:
         try:
             archive = zipfile.ZipFile(self._file)
         except ZIP_ERRORS as error:
-            raise self.error(f"damaged or cut short: {shown(str(error))}") from None
+            raise self.error(f"damaged or cut short: {quoted(str(error))}") from None
         self._file.limit = self.size
         return archive
 
@@ -378,9 +373,9 @@ class TorchFile:
         top = pickles[0].removesuffix("data.pkl")
         for info in infos:
             if not info.filename.startswith(top):
-                raise self.error(f"found the entry {shown(info.filename)}, expected all to be in {shown(top)}")
+                raise self.error(f"found the entry {quoted(info.filename)}, expected all to be in {quoted(top)}")
             if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size or info.flag_bits & 1:
-                raise self.error(f"the entry {shown(info.filename)} is compressed or encrypted; expected neither")
+                raise self.error(f"the entry {quoted(info.filename)} is compressed or encrypted; expected neither")
         entries = {info.filename.removeprefix(top): info for info in infos}
         if len(entries) < len(infos):
             raise self.error("found several entries of one name, expected one of each")
@@ -397,22 +392,22 @@ class TorchFile:
         except Refused as error:
             raise self.error(f"its pickle holds {error}") from None
         except PICKLE_ERRORS as error:
-            raise self.error(f"its pickle is damaged: {type(error).__name__}, {shown(str(error))}") from None
+            raise self.error(f"its pickle is damaged: {type(error).__name__}, {quoted(str(error))}") from None
 
     # --- reading entries
 
     def _bytes(self, name: str, limit: int) -> bytes:
         info = self._entries.get(name)
         if info is None:
-            raise self.error(f"the entry {shown(name)} is missing")
+            raise self.error(f"the entry {quoted(name)} is missing")
         if info.file_size > limit:
-            raise self.error(f"the entry {shown(name)} has {info.file_size} bytes, expected at most {limit}")
+            raise self.error(f"the entry {quoted(name)} has {info.file_size} bytes, expected at most {limit}")
         try:
             data = self._zip.read(info)  # checks the checksum, too
         except ZIP_ERRORS as error:
-            raise self.error(f"the entry {shown(name)} is damaged: {shown(str(error))}") from None
+            raise self.error(f"the entry {quoted(name)} is damaged: {quoted(str(error))}") from None
         if len(data) != info.file_size:
-            raise self.error(f"the entry {shown(name)} has {len(data)} bytes, expected {info.file_size}")
+            raise self.error(f"the entry {quoted(name)} has {len(data)} bytes, expected {info.file_size}")
         return data
 
     def _numbers(self, storage: Storage, keep: bool) -> np.ndarray:
@@ -425,6 +420,6 @@ class TorchFile:
             self._shared[storage.key] = data
         if len(data) != storage.count * dtype.itemsize:
             raise self.error(
-                f"the storage {shown(storage.key)} has {len(data)} bytes, expected {storage.count} x {dtype.itemsize}"
+                f"the storage {quoted(storage.key)} has {len(data)} bytes, expected {storage.count} x {dtype.itemsize}"
             )
         return np.frombuffer(data, dtype)

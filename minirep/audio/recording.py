@@ -1,0 +1,108 @@
+"""Mono sound that is read piece by piece, at its own rate."""
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+
+from ..errors import MinirepError
+
+RATES = (1000, 768_000)  # the lowest and the highest sample rate taken, Hz: beyond them a header is damaged or a jest
+BLOCK = 1 << 16  # samples decoded at a time, all channels together
+
+
+class Recording:
+    """Mono sound that is read piece by piece.
+
+    ``rate`` in samples a second, ``length`` in samples, ``name`` for messages. A file behind it is closed with the last
+    reference to the recording.
+    """
+
+    def __init__(self, name: str, rate: int, length: int, fetch: Callable[[int, int], np.ndarray], block: int = BLOCK):
+        """``fetch(start, stop)`` gives samples that lie within one block: [i * block, (i + 1) * block) for some i."""
+        self.name, self.rate, self.length = name, rate, length
+        self._fetch, self._block = fetch, block
+        self._lock = threading.Lock()  # a file has one position: two threads must not move it between seek and read
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """The samples [start, stop), as far as the recording has them: (n,) float32.
+
+        Raises MinirepError where the file cannot be read on or holds NaN or infinite samples.
+        """
+        start, stop = max(0, int(start)), min(int(stop), self.length)
+        samples = np.empty(max(0, stop - start), np.float32)
+        # What is too large for a float32 becomes infinite and is refused below: no warning needed.
+        with self._lock, np.errstate(over="ignore", invalid="ignore"):
+            here = start
+            while here < stop:
+                end = min(stop, here - here % self._block + self._block)
+                try:
+                    samples[here - start : end - start] = self._fetch(here, end)
+                except OSError as error:
+                    raise MinirepError(f"{self.name}: cannot be read on ({error.strerror or error})") from error
+                here = end
+        if not np.isfinite(samples).all():
+            raise MinirepError(
+                f"{self.name}: found NaN, infinite or huge samples between {start / self.rate:.2f} and "
+                f"{stop / self.rate:.2f} s; expected finite ones"
+            )
+        return samples
+
+    def __repr__(self):
+        return f"Recording({self.name!r}, rate={self.rate}, length={self.length})"
+
+
+def from_array(samples, rate: int | None) -> Recording:
+    """A recording of samples in memory: (n,), real.
+
+    float16, float32 and float64 are taken as they are; int16 and int32 are divided by 2**15 and 2**31, and uint8, as in
+    WAV files, is (x - 128) / 128. ``rate``: whole samples a second, 1000 to 768000. Anything else raises MinirepError.
+
+    >>> from_array(np.int16([0, 16384, -32768]), 16000).read(0, 3)
+    array([ 0. ,  0.5, -1. ], dtype=float32)
+    """
+    if rate is None:
+        raise MinirepError("an array of samples needs its rate: found None, expected rate=16000 or the like")
+    rate = whole_rate(rate, "array")
+    try:
+        named = hasattr(samples, "dtype")
+        samples = np.asarray(samples)
+    except (TypeError, ValueError) as error:  # rows of different lengths, an array on a GPU
+        raise MinirepError(f"array: found no array for NumPy ({error}); expected samples in one dimension") from error
+    if samples.ndim != 1:
+        raise MinirepError(
+            f"array: found shape {samples.shape}, expected one dimension: downmix first, e.g. samples.mean(axis=1)"
+        )
+    if samples.dtype.kind == "i" and not named:
+        samples = samples.astype(np.int64)  # Python's integers have no full scale; a 32-bit machine makes int32 of them
+    if samples.dtype.kind + str(samples.dtype.itemsize) not in ("f2", "f4", "f8", "i2", "i4", "u1"):
+        raise MinirepError(
+            f"array: found {samples.dtype}, expected float16, float32, float64, int16, int32 or uint8 samples"
+        )
+    if not len(samples):
+        raise MinirepError("array: found no samples, expected at least one")
+    most = np.finfo(np.float32).max
+    with np.errstate(invalid="ignore"):
+        fits = -most <= samples.min() and samples.max() <= most  # NaN compares false
+    if not fits:
+        raise MinirepError("array: found NaN, infinite or huge samples, expected finite ones")
+    return Recording("array", rate, len(samples), lambda start, stop: unit_scale(samples[start:stop]))
+
+
+def whole_rate(rate, name: str) -> int:
+    try:
+        if RATES[0] <= rate <= RATES[1] and rate == int(rate):
+            return int(rate)
+    except (TypeError, ValueError):
+        pass
+    raise MinirepError(
+        f"{name}: found a sample rate of {rate!r}, expected a whole number from {RATES[0]} to {RATES[1]}"
+    )
+
+
+def unit_scale(samples: np.ndarray) -> np.ndarray:
+    """Integers divided by their full scale, floats as they are: any shape -> float64, the same shape."""
+    if samples.dtype.kind == "f":
+        return samples.astype(np.float64)
+    full = 2.0 ** (8 * samples.dtype.itemsize - 1)
+    return (samples - full) / full if samples.dtype.kind == "u" else samples / full

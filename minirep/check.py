@@ -1,0 +1,89 @@
+"""Does a tree fit together? Every shape is held against its neighbours before a network is used or stored."""
+
+import math
+import numbers
+
+import numpy as np
+
+from .errors import expect
+from .network import Array, BatchNorm, Block, Conv, Depthwise, Linear, Network
+
+
+def check(network: Network) -> Network:
+    """Return the network itself if every shape fits its neighbours; else raise a MinirepError with the first misfit."""
+    _expect(isinstance(network, Network), "tree", type(network).__name__, "Network")
+    dtype = network.dtype if isinstance(getattr(network.stem, "weight", None), np.ndarray) else np.dtype(np.float32)
+    c = _conv(network.stem, (None, None, 1, None), "stem", dtype)
+    for name, block in network.blocks.items():
+        c = _block(block, c, name, dtype)
+    _expect(_pair(network.pool), "pool", network.pool, "two whole numbers of at least 1")
+    _expect(isinstance(network.heads, dict) and network.heads, "heads", network.heads, "at least one")
+    for head, linear in network.heads.items():
+        _expect(isinstance(linear, Linear), f"heads.{head}", type(linear).__name__, "Linear")
+        _array(linear.weight, (c, None), f"heads.{head}.weight", dtype)
+        _array(linear.bias, linear.weight.shape[-1:], f"heads.{head}.bias", dtype)
+    return network
+
+
+def _expect(holds, name: str, found, expected) -> None:
+    expect(holds, f"network: {name}: found {found}, expected {expected}")
+
+
+def _pair(values) -> bool:
+    return isinstance(values, tuple) and len(values) == 2 and all(type(v) is int and v >= 1 for v in values)
+
+
+def _array(value: Array, shape: tuple, name: str, dtype) -> None:
+    """One array; None in ``shape`` stands for any number."""
+    found = value.shape if isinstance(value, np.ndarray) else type(value).__name__
+    fits = isinstance(value, np.ndarray) and len(found) == len(shape)
+    fits = fits and all(s in (None, f) and f > 0 for f, s in zip(found, shape))
+    _expect(fits, name, found, tuple("any" if s is None else s for s in shape))
+    _expect(value.dtype == dtype, name, value.dtype, dtype)
+
+
+def _conv(node: Conv, shape: tuple, name: str, dtype) -> int:
+    """One convolution; returns the channels that come out."""
+    _expect(isinstance(node, Conv), name, type(node).__name__, "Conv")
+    _array(node.weight, shape, f"{name}.weight", dtype)
+    channels = node.weight.shape[-1:]
+    if node.bias is not None:
+        _array(node.bias, channels, f"{name}.bias", dtype)
+    if node.bn is not None:
+        _expect(isinstance(node.bn, BatchNorm), f"{name}.bn", type(node.bn).__name__, "BatchNorm")
+        for part in ("scale", "shift", "mean", "variance"):
+            _array(getattr(node.bn, part), channels, f"{name}.bn.{part}", dtype)
+        fits = isinstance(node.bn.eps, numbers.Real) and 0 <= node.bn.eps < math.inf
+        _expect(fits, f"{name}.bn.eps", repr(node.bn.eps), "a number of at least 0")
+    _expect(isinstance(node.relu, bool), f"{name}.relu", repr(node.relu), "True or False")
+    return channels[0]
+
+
+def _depthwise(node: Depthwise, c: int, name: str, dtype) -> None:
+    _expect(isinstance(node, Depthwise), name, type(node).__name__, "Depthwise")
+    _expect(node.axis in ("time", "frequency"), f"{name}.axis", repr(node.axis), "time or frequency")
+    _expect(node.branches, name, "no branches", "at least one")
+    _expect(isinstance(node.identity, bool), f"{name}.identity", repr(node.identity), "True or False")
+    for b, branch in enumerate(node.branches):
+        _conv(branch, (None, c), f"{name}.branches.{b}", dtype)
+        taps = len(branch.weight)
+        _expect(taps % 2, f"{name}.branches.{b}.weight", f"{taps} taps", "an odd number of taps")
+
+
+def _block(node: Block, c_in: int, name: str, dtype) -> int:
+    """One block; returns the channels that come out."""
+    _expect(isinstance(node, Block), name, type(node).__name__, "Block")
+    c = _conv(node.entry, (c_in, None), f"{name}.entry", dtype)
+    _expect(node.paths and node.expand_project, name, "no paths or no expand_project", "at least one of each")
+    for i, path in enumerate(node.paths):
+        for j, layer in enumerate(path):
+            _depthwise(layer, c, f"{name}.paths.{i}.{j}", dtype)
+    for j, conv in enumerate(node.expand_project):
+        c = _conv(conv, (c, None), f"{name}.expand_project.{j}", dtype)
+    _expect(_pair(node.stride), f"{name}.stride", node.stride, "two whole numbers of at least 1")
+    if node.shortcut is None:
+        found = f"{c_in} to {c} channels at stride {node.stride}"
+        _expect(c == c_in and node.stride == (1, 1), f"{name}.shortcut", found, "a convolution for it")
+    else:
+        _conv(node.shortcut, (c_in, c), f"{name}.shortcut", dtype)
+    return c

@@ -1,0 +1,23 @@
+"""Writing the model that a command has made."""
+
+import os
+
+from ..errors import MinirepError
+from ..files.modelfile import Model, write_model
+from ..reparam import is_fused
+from ..text import printable
+from .terminal import say
+
+
+def refuse_source(args) -> None:
+    """Raise a MinirepError where the output is the very file that was read."""
+    if os.path.exists(args.output) and os.path.samefile(args.source, args.output):
+        raise MinirepError(f"{args.output}: is the file to read; expected another name to write to")
+
+
+def write(args, model: Model) -> None:
+    """Write the model to ``args.output`` and print what was written; never over the file it came from."""
+    refuse_source(args)
+    write_model(args.output, model, args.half)
+    form = "merged" if is_fused(model.network) else "not merged"
+    say(f"{printable(args.output)}: written, {form}, {os.path.getsize(args.output):,} bytes")

@@ -1,0 +1,189 @@
+"""`model.npz`: weights, tree, recipe, labels and provenance in one file that NumPy alone can read.
+
+It is an ordinary uncompressed .npz. The array "header" holds UTF-8 JSON: format version, recipe, labels, provenance and
+the tree of the network, in which each array stands as its shape; the array of the tree's path ("stem.weight",
+"stages.0.2.reduce.bias" ...) holds its values. Reading executes nothing (``allow_pickle=False``) and allocates nothing
+before the sizes that the header promises are found in the file.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import zipfile
+from typing import NamedTuple
+
+import numpy as np
+
+from ..check import check
+from ..errors import MinirepError
+from ..network import BatchNorm, Block, Conv, Depthwise, Linear, Network
+from ..recipe import Recipe
+from ..text import one_line
+from ..tree import as_type, named_arrays
+from .write import replacing
+
+FORMAT, VERSION = "minirep model", 2
+# What the fields of a `Block` were called in the trees and array names of older versions.
+RENAMED = {1: {"entry": "reduce", "expand_project": "mix"}, 2: {}}
+NODES = {node.__name__: node for node in (Network, Block, Depthwise, Conv, BatchNorm, Linear)}
+MAX_HEADER = 1 << 24  # bytes of JSON; the full-size unfused network needs 0.1 MB
+
+
+class Model(NamedTuple):
+    """What a model file holds; a bare network has no recipe."""
+
+    network: Network
+    recipe: Recipe | None
+    labels: dict[str, tuple[str, ...]]
+    provenance: dict[str, str]
+
+
+# --- writing ------------------------------------------------------------------------------------------------------
+
+
+def write_model(path, model: Model, half: bool = False) -> None:
+    """Write ``model.npz`` to a path or into a binary file.
+
+    ``half`` stores float16: half the size; it computes in the network's own type when read.
+    """
+    network = check(model.network)
+    dtype = network.dtype
+    if dtype.kind != "f":
+        raise MinirepError(f"{path}: a network of type {dtype} cannot be stored; expected floating point")
+    if half:
+        with np.errstate(over="ignore"):
+            network = as_type(network, np.float16)
+    arrays = named_arrays(network)
+    if half and not all(np.isfinite(array).all() for array in arrays.values()):
+        raise MinirepError(f"{path}: some weights are too large for half precision; store it without")
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "dtype": dtype.name,
+        "recipe": None if model.recipe is None else dataclasses.asdict(model.recipe),
+        "labels": model.labels,
+        "provenance": model.provenance,
+        "network": network,
+    }
+    text = json.dumps(header, ensure_ascii=False, default=_node_to_json).encode()
+    with contextlib.nullcontext(path) if hasattr(path, "write") else replacing(path) as file:
+        np.savez(file, header=np.frombuffer(text, np.uint8), **arrays)
+
+
+def _node_to_json(node) -> dict:
+    """One node of the tree for json.dumps, which asks again for its children; an array stands as its shape."""
+    if isinstance(node, np.ndarray):
+        return {"shape": node.shape}
+    fields = {f.name: getattr(node, f.name) for f in dataclasses.fields(node)}
+    return {type(node).__name__: {k: {"dict": v} if isinstance(v, dict) else v for k, v in fields.items()}}
+
+
+# --- reading ------------------------------------------------------------------------------------------------------
+
+
+def is_model(path) -> bool:
+    """Whether a file looks like `write_model`'s: a zip that holds the header."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "header.npy" in archive.namelist()
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+        return False
+
+
+def read_model(source) -> Model:
+    """Read `model.npz`: a path, or a binary file that can be sought in.
+
+    MinirepError says what does not fit.
+    """
+    opened = hasattr(source, "read")
+    path = getattr(source, "name", "model") if opened else source
+    try:
+        with zipfile.ZipFile(source) as archive:
+            return _read(archive, path, source.seek(0, os.SEEK_END) if opened else os.path.getsize(path))
+    except MinirepError as error:
+        raise MinirepError(one_line(str(error))) from None
+    except FileNotFoundError:
+        raise MinirepError(f"{path}: no such file") from None
+    except OSError as error:
+        raise MinirepError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+        raise MinirepError(one_line(f"{path}: not a whole .npz file: {error}")) from None
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise MinirepError(one_line(f"{path}: not a minirep model: {type(error).__name__}: {error}")) from None
+
+
+def _read(archive: zipfile.ZipFile, path, size: int) -> Model:
+    members = {info.filename: info for info in archive.infolist()}
+    if any(info.compress_type != zipfile.ZIP_STORED for info in members.values()):
+        raise MinirepError(f"{path}: found compressed arrays; expected them stored plainly, as minirep writes them")
+    if len(members) != len(archive.infolist()) or sum(info.file_size for info in members.values()) > size:
+        raise MinirepError(f"{path}: found arrays twice or larger than the file; expected each once and whole")
+    if "header.npy" not in members:
+        raise MinirepError(f"{path}: no header found; expected a model written by minirep")
+    if members["header.npy"].file_size > MAX_HEADER:
+        raise MinirepError(
+            f"{path}: a header of {members['header.npy'].file_size} bytes; expected at most {MAX_HEADER}"
+        )
+    header = json.loads(bytes(_read_array(archive, members, "header", None, path)).decode())
+    if header.get("format") != FORMAT or header.get("version") not in RENAMED:
+        raise MinirepError(
+            f"{path}: found format {header.get('format')!r} version {header.get('version')!r}, "
+            f"expected {FORMAT!r} version 1 to {VERSION}; a newer minirep may read it"
+        )
+    dtype = np.dtype({"float32": "f4", "float64": "f8", "float16": "f2"}[header["dtype"]])
+    expected = set()
+
+    def leaf(name, shape):
+        expected.add(f"{name}.npy")
+        return _read_array(archive, members, name, tuple(shape), path).astype(dtype)
+
+    network = check(_from_json(header["network"], "", leaf, RENAMED[header["version"]]))
+    extra = sorted(set(members) - expected - {"header.npy"})
+    if extra:
+        raise MinirepError(f"{path}: found arrays that the header does not name: {', '.join(extra[:3])}")
+    recipe = None if header["recipe"] is None else Recipe(**header["recipe"])
+    labels = {head: tuple(map(str, names)) for head, names in header["labels"].items()}
+    return Model(network, recipe, labels, {str(k): str(v) for k, v in header["provenance"].items()})
+
+
+def _read_array(archive, members, name: str, shape: tuple | None, path) -> np.ndarray:
+    """One array, after its own header has been held against the promised shape and the bytes that are there."""
+    info = members.get(f"{name}.npy")
+    if info is None:
+        raise MinirepError(f"{path}: array {name} is missing")
+    with archive.open(info) as file:
+        version = np.lib.format.read_magic(file)
+        if version != (1, 0):
+            raise MinirepError(f"{path}: array {name}: found .npy version {version}, expected (1, 0)")
+        try:
+            found, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+        except Exception as error:  # of many kinds: NumPy has Python's own parser and tokenizer read it
+            raise MinirepError(f"{path}: array {name}: its header is not understood: {error}") from None
+        right_type = dtype == np.uint8 if shape is None else dtype.kind == "f" and dtype.itemsize <= 8
+        if not right_type or fortran or (shape is not None and found != shape):
+            raise MinirepError(f"{path}: array {name}: found {dtype} {found}, expected floating point {shape}")
+        count = int(np.prod(found, dtype=object))
+        if count * dtype.itemsize != info.file_size - file.tell():
+            raise MinirepError(f"{path}: array {name}: {found} does not fit its {info.file_size} bytes")
+        return np.frombuffer(file.read(), dtype, count).reshape(found)
+
+
+def _from_json(spec, name: str, leaf, renamed: dict[str, str]):
+    """The tree from its JSON; ``leaf(name, shape)`` supplies the arrays. ``renamed``: {field: its name in the file}."""
+
+    def below(child, key):
+        return _from_json(child, f"{name}.{key}".lstrip("."), leaf, renamed)
+
+    if isinstance(spec, list):
+        return tuple(below(child, i) for i, child in enumerate(spec))
+    if not isinstance(spec, dict):
+        return spec
+    ((kind, content),) = spec.items()
+    if kind == "shape":
+        return leaf(name, content)
+    children = {key: below(child, key) for key, child in content.items()}
+    if kind == "Block":
+        fields = {old: new for new, old in renamed.items()}
+        children = {fields.get(key, key): child for key, child in children.items()}
+    return children if kind == "dict" else NODES[kind](**children)

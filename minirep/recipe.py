@@ -1,0 +1,111 @@
+"""How a recording becomes the input of a network: the six published recipes, and the names of their classes.
+
+Sources: Lau, Rehman, Po, "AudioRepInceptionNeXt", Neurocomputing 578, 2024 (arXiv 2404.13551), section 4; Lau, Rehman,
+Xie, Ma, "AudioInceptionNeXt", 2023 (arXiv 2307.07265).
+"""
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from numbers import Integral, Real
+
+from .errors import MinirepError, expect
+
+MAX_FRAMES = 1 << 15  # of a view, lest a small file ask for memory without end; the published recipes have 512 at most
+MELS = 128  # mel bands of every recipe: the frequency axis of every network
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One published way from a recording to log-mel views.
+
+    ``clip_seconds`` is the stretch a view covers, ``frames`` the length of its log-mel, ``views`` how many views a
+    recording gives in testing, ``heads`` the number of classes of each head, and ``repeat`` what fills up a recording
+    shorter than one clip: its last log-mel ``"frame"`` or its last ``"sample"``.
+
+    >>> RECIPES["speech-commands-v2"].hop
+    32
+    """
+
+    name: str
+    rate: int  # samples a second
+    clip_seconds: float
+    window_ms: float
+    hop_ms: float
+    frames: int
+    views: int
+    heads: dict[str, int]
+    repeat: str = "frame"
+
+    def __post_init__(self) -> None:
+        where = f"recipe {self.name!r}"
+        whole, real = (self.rate, self.frames, self.views), (self.clip_seconds, self.window_ms, self.hop_ms)
+        numbers = all(isinstance(n, Integral) for n in whole) and all(isinstance(n, Real) for n in real)
+        positive = numbers and all(0 < n < 1e6 for n in whole + real)
+        expect(positive and self.repeat in ("frame", "sample"), f"{where}: expected positive numbers, rate, frames and "
+               f"views whole, and repeat 'frame' or 'sample': {self}")  # fmt: skip
+        heads = self.heads.items() if isinstance(self.heads, dict) else ()
+        named = heads and all(isinstance(k, str) and isinstance(n, Integral) and n > 0 for k, n in heads)
+        expect(isinstance(self.name, str) and named,
+               f"{where}: found heads {self.heads!r}, expected a name, and heads with numbers of classes")  # fmt: skip
+        expect(self.frames <= MAX_FRAMES, f"{where}: found {self.frames} frames, expected at most {MAX_FRAMES}")
+        expect(self.hop >= 1 and 2 <= self.window <= 2048, f"{where}: a window of {self.window} samples every "
+               f"{self.hop}; expected a window of 2 to 2048 samples and a hop of at least 1")  # fmt: skip
+
+    @property
+    def window(self) -> int:
+        """Samples under one analysis window."""
+        return round(self.window_ms * self.rate / 1000)
+
+    @property
+    def hop(self) -> int:
+        """Samples from one frame to the next."""
+        return round(self.hop_ms * self.rate / 1000)
+
+    @property
+    def clip(self) -> int:
+        """Samples of one clip; a view is one sample shorter, as in the authors' loaders."""
+        return round(self.clip_seconds * self.rate)
+
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("vggsound", 16000, 5.119, 20, 10, 512, 2, {"class": 309}),
+        Recipe("epic-sounds", 24000, 2.08, 10, 5, 416, 5, {"class": 44}),
+        Recipe("epic-kitchens-100", 24000, 2.08, 10, 5, 416, 10, {"verb": 97, "noun": 300}),
+        Recipe("speech-commands-v2", 16000, 1.023, 5, 2, 512, 1, {"class": 35}),
+        Recipe("urbansound8k", 16000, 4.16, 20, 10, 416, 2, {"class": 10}, repeat="sample"),
+        Recipe("nsynth", 16000, 4.16, 20, 10, 416, 1, {"class": 11}),
+    )
+}
+
+
+def get_recipe(recipe: "Recipe | str") -> Recipe:
+    """Return the recipe itself, or the published one of that name."""
+    if isinstance(recipe, Recipe):
+        return recipe
+    if recipe not in RECIPES:
+        raise MinirepError(f"unknown recipe {recipe!r}; expected one of {', '.join(RECIPES)}")
+    return RECIPES[recipe]
+
+
+@lru_cache(maxsize=1)
+def _class_names() -> dict[str, list[str]]:
+    names: dict[str, list[str]] = json.loads(
+        resources.files("minirep").joinpath("data/class_names.json").read_text("utf-8")
+    )
+    return names
+
+
+def published_labels(recipe_name: str) -> dict[str, tuple[str, ...]]:
+    """Return the class names of a published recipe in index order, per head: facts of the public data sets."""
+    heads = get_recipe(recipe_name).heads
+    names = _class_names()
+    return {h: tuple(names[recipe_name if h == "class" else f"{recipe_name}/{h}"]) for h in heads}
+
+
+def numbered_labels(heads: dict[str, int]) -> dict[str, tuple[str, ...]]:
+    """Return stand-in labels "class 0", "class 1" ... where no names are known."""
+    return {head: tuple(f"{head} {i}" for i in range(classes)) for head, classes in heads.items()}
