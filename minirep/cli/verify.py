@@ -1,4 +1,4 @@
-"""``minirep verify``: proves on a file of your own that merging leaves the function as it is (`minirep.proof.verify`)."""
+"""``minirep verify``: proves on your own file that merging leaves the function as it is (`minirep.proof.verify`)."""
 
 import json
 from collections.abc import Iterator
@@ -124,7 +124,8 @@ def lines(path, network: Network, report: Report, args) -> Iterator[str]:
         yield f"give they differ by at most {_percent(worst(report.stored.values()).used)} of what rounding allows."
     if report.given:
         yield ""
-        yield f"{printable(args.merged)}: its {len(report.given)} arrays of weights differ from those that merging gives"
+        count = len(report.given)
+        yield f"{printable(args.merged)}: its {count} arrays of weights differ from those that merging gives"
         yield f"by at most {_percent(worst(report.given.values()).used)} of what rounding allows."
     yield ""
     for name in report.outside:

@@ -1,8 +1,9 @@
 """The authors' checkpoints, ``.pyth``: from a file of PyTorch's to a network of ours, without PyTorch.
 
-`minirep.files.torchfile` opens the file and `minirep.files.yamltext` reads the configuration in it. Here the configuration becomes
-an `Architecture` and a `Recipe`, and the published keys and shapes of the weights become those of the tree. Every
-weight must have its place in the tree and every place its weight: a network that is almost right is quietly wrong.
+`minirep.files.torchfile` opens the file and `minirep.files.yamltext` reads the configuration in it. Here the
+configuration becomes an `Architecture` and a `Recipe`, and the published keys and shapes of the weights become those of
+the tree. Every weight must have its place in the tree and every place its weight: a network that is almost right is
+quietly wrong.
 
 Three kinds of file are read: with branches; with the merged kernels beside the branches (the branches are taken, see
 `stored_merged` for the others); and with merged kernels alone.
