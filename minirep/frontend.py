@@ -138,7 +138,7 @@ def view_starts(length: int, recipe: Recipe, views: int) -> list[int]:
 def log_mel_views(samples, rate: int | None, recipe: Recipe | str, views: int | None = None) -> np.ndarray:
     """The log-mel views that the networks classify.
 
-    samples: mono (n,) at ``rate`` samples a second, or a `minirep.audio.Recording` (it has its rate; pass None). They are
+    samples: mono (n,) at ``rate`` samples a second, or a `minirep.audio.Recording` (its own rate; pass None). They are
     resampled to the recipe's rate if they have another. ``views`` defaults to the recipe's. Gives (V, frames, 128)
     float32. A recording of at least one clip is cut into V stretches of ``clip - 1`` samples; a shorter one gives V
     equal views filled up by repeating its last frame (or sample, where the recipe says so). Only the samples of the

@@ -8,12 +8,18 @@ The first half works on arrays. The second half is what the forward pass calls w
 arrays of `fractions.Fraction`, on which the proofs of `minirep.reparam` are exact.
 """
 
+from __future__ import annotations
+
 import math
 from fractions import Fraction
 from functools import reduce
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+
+if TYPE_CHECKING:
+    from .network import Array, BatchNorm, Conv, Depthwise, Linear
 
 BAND = 32  # outputs of a depthwise convolution that one band matrix yields
 TILE_NUMBERS = (
@@ -24,12 +30,12 @@ TILE_NUMBERS = (
 # --- on arrays ----------------------------------------------------------------------------------------------------
 
 
-def relu(x):
+def relu(x: Array) -> Array:
     """Negative values become zero."""
     return np.maximum(x, 0)
 
 
-def sqrt(x):
+def sqrt(x: Array) -> Array:
     """The square root; of exact fractions it is taken exactly, and must be rational."""
     if x.dtype != object:
         return np.sqrt(x)
@@ -43,7 +49,7 @@ def _rational_root(value: Fraction) -> Fraction:
     return root
 
 
-def conv2d(x, weight, stride, padding):
+def conv2d(x: Array, weight: Array, stride: tuple[int, int], padding: tuple[int, int]) -> Array:
     """A full convolution: every output sees a patch of every input channel.
 
     x (N, T, F, Cin), weight (kt, kf, Cin, Cout), ``padding`` zeros at both ends of each axis
@@ -59,19 +65,19 @@ def conv2d(x, weight, stride, padding):
     return (columns @ kernel).reshape(n, t, f, c_out)
 
 
-def max_pool(x):
+def max_pool(x: Array) -> Array:
     """The largest of each 3 x 3 neighbourhood, at every second position of both axes: halves T and F, rounding up."""
     t, f = x.shape[1:3]
     x = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf)  # beyond the edges nothing is larger
     return reduce(np.maximum, [x[:, i : i + t : 2, j : j + f : 2] for i in range(3) for j in range(3)])
 
 
-def matmul(x, weight):
+def matmul(x: Array, weight: Array) -> Array:
     """A 1 x 1 convolution: (N, T, F, Cin) times (Cin, Cout) -> (N, T, F, Cout), as one product of two matrices."""
     return (x.reshape(-1, x.shape[-1]) @ weight).reshape(*x.shape[:-1], weight.shape[-1])
 
 
-def depthwise_conv(x, weight, axis):
+def depthwise_conv(x: Array, weight: Array, axis: int) -> Array:
     """A depthwise convolution: every channel is filtered along one axis with a kernel of its own.
 
     x (N, T, F, C), weight (k, C) with k odd, axis 1 (time) or 2 (frequency) -> (N, T, F, C). Beyond the ends are zeros.
@@ -98,7 +104,7 @@ def depthwise_conv(x, weight, axis):
     return np.ascontiguousarray(y.transpose((0, 2, 3, 1) if axis == 1 else (0, 3, 2, 1)))
 
 
-def band_matrices(weight, rows):
+def band_matrices(weight: Array, rows: int) -> Array:
     """(k, C) -> (C, rows, rows + k - 1): in row i the kernel stands in columns i to i + k - 1, all else is 0."""
     k, channels = weight.shape
     padded = np.zeros((channels, rows + k - 1 + rows - 1), weight.dtype)
@@ -106,25 +112,25 @@ def band_matrices(weight, rows):
     return np.ascontiguousarray(sliding_window_view(padded, rows + k - 1, axis=1)[:, ::-1])
 
 
-def tiles(n, rows, width):
+def tiles(n: int, rows: int, width: int) -> list[tuple[int, int, int]]:
     """(example, first row, row after the last) of stretches of rows that hold about TILE_NUMBERS numbers."""
     step = max(1, TILE_NUMBERS // width)
     return [(i, start, min(start + step, rows)) for i in range(n) for start in range(0, rows, step)]
 
 
-def batch_norm(x, bn):
+def batch_norm(x: Array, bn: BatchNorm) -> Array:
     """Batch norm with its running statistics (Ioffe and Szegedy, 2015): (x - mean) / deviation, rescaled."""
     return (x - bn.mean) * (bn.scale / sqrt(bn.variance + bn.eps)) + bn.shift
 
 
-def average_pool(x, window):
+def average_pool(x: Array, window: tuple[int, int]) -> Array:
     """The mean over a window sliding in steps of one: (N, T, F, C) -> (N, T - wt + 1, F - wf + 1, C)."""
     total = sliding_window_view(x, window, axis=(1, 2)).sum(axis=(-2, -1))
     # Of exact numbers the mean stays exact: Fraction(0) may have become the int 0, and 0 / 4 would be a float.
     return total / (Fraction(math.prod(window)) if x.dtype == object else math.prod(window))
 
 
-def softmax(x):
+def softmax(x: Array) -> Array:
     """exp(x) over its sum along the last axis; the largest is taken off first so that nothing overflows."""
     e = np.exp(x - x.max(axis=-1, keepdims=True))
     return e / e.sum(axis=-1, keepdims=True)
@@ -133,7 +139,7 @@ def softmax(x):
 # --- on nodes of the tree: what a backend offers ------------------------------------------------------------------
 
 
-def epilogue(y, conv, residual=None):
+def epilogue(y: Array, conv: Conv, residual: Array | None = None) -> Array:
     """What follows a convolution's sums: its bias, its batch norm, a residual, a ReLU, as far as it has them.
 
     ``y`` has just been made by the convolution and belongs to nobody else, so it is changed in place.
@@ -147,18 +153,18 @@ def epilogue(y, conv, residual=None):
     return np.maximum(y, 0, out=y) if conv.relu else y
 
 
-def stem(x, conv):
+def stem(x: Array, conv: Conv) -> Array:
     """(N, T, 128, 1) -> (N, T/4, 32, w): a 5 x 7 convolution at every second position, then the pooling."""
     kt, kf = conv.weight.shape[:2]
     return max_pool(epilogue(conv2d(x, conv.weight, (2, 2), (kt // 2, kf // 2)), conv))
 
 
-def pointwise(x, conv, stride=(1, 1)):
+def pointwise(x: Array, conv: Conv, stride: tuple[int, int] = (1, 1)) -> Array:
     """A 1 x 1 convolution at every stride-th position: (N, T, F, Cin) -> (N, T', F', Cout), rounding up."""
     return epilogue(matmul(x[:, :: stride[0], :: stride[1]], conv.weight), conv)
 
 
-def depthwise(x, layer):
+def depthwise(x: Array, layer: Depthwise) -> Array:
     """Depthwise branches along one axis, summed, with the identity if it has one; ReLU: (N, T, F, C) -> the same."""
     axis = {"time": 1, "frequency": 2}[layer.axis]
     y = x if layer.identity else 0
@@ -167,7 +173,7 @@ def depthwise(x, layer):
     return relu(y)
 
 
-def expand_project(x, convs, residual):
+def expand_project(x: Array, convs: tuple[Conv, ...], residual: Array) -> Array:
     """A block's 1 x 1 convolutions (expand and project, or one that does both) and its shortcut: ReLU(x' + residual).
 
     It goes a stretch of positions at a time: what lies between expand and project is the widest tensor of the network,
@@ -185,17 +191,17 @@ def expand_project(x, convs, residual):
     return y.reshape(residual.shape)
 
 
-def pool_window(pool, x):
+def pool_window(pool: tuple[int, int], x: Array) -> tuple[int, int]:
     """The head's pooling window over (T, F): an input (N, T, F, C) smaller than it is pooled whole."""
     return min(pool[0], x.shape[1]), min(pool[1], x.shape[2])
 
 
-def logits(x, pool, linear):
+def logits(x: Array, pool: tuple[int, int], linear: Linear) -> Array:
     """The head before its softmax: (N, T, F, C) -> (N, T', F', classes), one row of logits per pooling position."""
     window = pool_window(pool, x)
     return matmul(average_pool(x, window), linear.weight) + linear.bias
 
 
-def head(x, pool, linear):
+def head(x: Array, pool: tuple[int, int], linear: Linear) -> Array:
     """Class probabilities (N, classes): softmax at every pooling position, then the mean over positions."""
     return softmax(logits(x, pool, linear)).mean(axis=(1, 2))
