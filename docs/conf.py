@@ -56,7 +56,7 @@ numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 nitpick_ignore_regex = [
     # Types of NumPy, of the standard library and of the source's own shorthands have no page here.
-    (r"py:.*", r"(np|numpy|argparse|zipfile|io|pathlib|typing|collections|fractions|re|pickle|pickletools)\..*"),
+    (r"py:.*", r"(np|numpy|argparse|zipfile|io|os|pathlib|typing|collections|fractions|re|pickle|pickletools)\..*"),
     (r"py:class", r"(Array|Path|Callable|Iterator|Iterable|BinaryIO|Shape|Fraction|optional|dict|tuple|list).*"),
     (r"py:obj", r".*"),  # a word in backticks in a docstring need not be a name that has a page
 ]
@@ -105,7 +105,7 @@ def tutorials() -> dict[str, bytes]:
         pages[path.name] = json.dumps(notebook, ensure_ascii=False).encode()
     overview = HERE.parent / "tutorials" / "README.md"
     if overview.exists():
-        text = re.sub(r"\[([^\]]*)\]\(\.\./[^)]*\)", r"\1", overview.read_text("utf-8"))  # what has no page here
+        text = re.sub(r"\[([^\]]*)\]\([^)]*/[^)]*\)", r"\1", overview.read_text("utf-8"))  # other folders have no page
         pages["index.md"] = text.encode()
     return pages
 
@@ -115,7 +115,7 @@ def modules() -> list[str]:
     names = []
     for module in pkgutil.walk_packages(minirep.__path__, "minirep."):
         inner = module.name.removeprefix("minirep.")
-        if inner.startswith(("cli", "_", "data", "report")):
+        if inner.startswith(("cli", "_", "data")):
             continue
         try:
             importlib.import_module(module.name)
@@ -140,13 +140,16 @@ PUBLIC = """
    :type: dict[str, Recipe]
 
    The published recipes by name: vggsound, epic-sounds, epic-kitchens-100, speech-commands-v2, urbansound8k, nsynth."""
+OPTIONS = {
+    "minirep": PUBLIC,
+    "minirep.audio": "\n   :exclude-members: resample",  # the function has the name of its module, which has a page
+}
 
 
 def api() -> dict[str, bytes]:
     """A page for each module; the package's own shows all public names."""
-    options = {"minirep": PUBLIC}
     names = ["minirep", *modules()]
-    return {f"{name}.md": API_PAGE.format(name=name, options=options.get(name, "")).encode() for name in names}
+    return {f"{name}.md": API_PAGE.format(name=name, options=OPTIONS.get(name, "")).encode() for name in names}
 
 
 write_pages(HERE / "tutorials", tutorials())

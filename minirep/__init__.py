@@ -7,10 +7,11 @@
 
 from .architecture import Architecture, random_network
 from .classify import Classifier, Prediction
-from .errors import MinirepError
+from .errors import MinirepError, MinirepWarning
 from .files.models import load, read_checkpoint, save
 from .frontend import log_mel_views
 from .network import Network, stages
+from .proof.prove import prove
 from .recipe import RECIPES, Recipe
 from .reparam import fuse
 from .stream import Stream
@@ -22,6 +23,7 @@ __all__ = [
     "Architecture",
     "Classifier",
     "MinirepError",
+    "MinirepWarning",
     "Network",
     "Prediction",
     "Recipe",
@@ -29,6 +31,7 @@ __all__ = [
     "fuse",
     "load",
     "log_mel_views",
+    "prove",
     "random_network",
     "read_checkpoint",
     "save",

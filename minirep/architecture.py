@@ -4,7 +4,7 @@ Sources: Lau, Rehman, Po, "AudioRepInceptionNeXt", 2024, section 3; Lau, Rehman,
 section 2.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,10 +15,12 @@ from .recipe import MELS
 
 REP = "AudioRepInceptionNeXt"
 INCEPTION = "AudioInceptionNeXt"
+MAX_BRANCHES, MAX_TAPS = 16, 1023  # of a depthwise layer and of a branch
 ORDERS = ("time-frequency", "frequency-time")  # of the axes inside a block; the first as published
+Supply = Callable[[str, tuple[int, ...]], Array]  # from the name and the shape of a tensor
 
 
-def _counts(values, most: int) -> bool:
+def _counts(values: Iterable[object], most: int) -> bool:
     return all(type(v) is int and 1 <= v <= most for v in values)
 
 
@@ -48,7 +50,7 @@ class Architecture:
     order: str = ORDERS[0]
 
     def __post_init__(self) -> None:
-        def check(holds, what):
+        def check(holds: object, what: str) -> None:
             expect(holds, f"architecture: {what}")
 
         check(self.kind in (REP, INCEPTION), f"unknown kind {self.kind!r}; expected {REP} or {INCEPTION}")
@@ -62,8 +64,8 @@ class Architecture:
         check(_counts(self.depths, 1000), f"depths {self.depths}; expected whole numbers from 1 to 1000")
         check(_counts(self.time_strides + self.freq_strides, 16), "expected strides from 1 to 16")
         for kernels in self.time_kernels + self.freq_kernels:
-            check(1 <= len(kernels) <= 16 and _counts(kernels, 1023) and all(k % 2 for k in kernels),
-                  f"branch kernel sizes {kernels}; expected odd whole numbers from 1 to 1023")  # fmt: skip
+            check(1 <= len(kernels) <= MAX_BRANCHES and _counts(kernels, MAX_TAPS) and all(k % 2 for k in kernels),
+                  f"branch kernel sizes {kernels}; expected odd whole numbers from 1 to {MAX_TAPS}")  # fmt: skip
         if self.kind == INCEPTION:
             check(all(len(t) == len(f) for t, f in zip(self.time_kernels, self.freq_kernels)),
                   "AudioInceptionNeXt needs as many branches along time as along frequency")  # fmt: skip
@@ -85,7 +87,7 @@ class Architecture:
         return max(1, self.frames // 32), max(1, MELS // 32)
 
 
-def build(arch: Architecture, array: Callable[[str, tuple[int, ...]], Array], merged: bool = False) -> Network:
+def build(arch: Architecture, array: Supply, merged: bool = False) -> Network:
     """Assemble the tree of an architecture; ``array(name, shape)`` supplies each tensor.
 
     Names are the paths of the tree: "stem.weight", "stages.0.2.paths.0.1.branches.0.bn.mean", "heads.class.bias".
@@ -111,24 +113,24 @@ def build(arch: Architecture, array: Callable[[str, tuple[int, ...]], Array], me
     )
 
 
-def _conv(array, name: str, shape: tuple[int, ...], relu: bool = False) -> Conv:
+def _conv(array: Supply, name: str, shape: tuple[int, ...], relu: bool = False) -> Conv:
     channels = shape[-1:]
     weight = array(f"{name}.weight", shape)
-    norm = BatchNorm(*(array(f"{name}.bn.{part}", channels) for part in ("scale", "shift", "mean", "variance")))
-    return Conv(weight, bn=norm, relu=relu)
+    scale, shift, mean, variance = (array(f"{name}.bn.{n}", channels) for n in ("scale", "shift", "mean", "variance"))
+    return Conv(weight, bn=BatchNorm(scale, shift, mean, variance), relu=relu)
 
 
-def _block(arch: Architecture, array, merged: bool, name: str, c_in: int, stage: int, first: bool) -> Block:
+def _block(arch: Architecture, array: Supply, merged: bool, name: str, c_in: int, stage: int, first: bool) -> Block:
     """One block of a stage: ``c_in`` channels come in, the stage's width goes out; the ``first`` one is strided."""
     c, rep = arch.widths[stage], arch.kind == REP
     sizes = {"time": arch.time_kernels[stage], "frequency": arch.freq_kernels[stage]}
     layers = [(axis, sizes[axis]) for axis in arch.axes]
     # One path with every branch in each layer, or a path per branch with one in each layer.
-    paths = [layers] if rep else [[(axis, (ks[i],)) for axis, ks in layers] for i in range(len(sizes["time"]))]
+    paths = [layers] if rep else [[(axis, ks[i : i + 1]) for axis, ks in layers] for i in range(len(sizes["time"]))]
     stride = (arch.time_strides[stage], arch.freq_strides[stage]) if first else (1, 1)
     changes = c_in != c or stride != (1, 1)  # then, and only then, the shortcut needs a convolution
 
-    def depthwise(name, axis, kernels):
+    def depthwise(name: str, axis: str, kernels: tuple[int, ...]) -> Depthwise:
         if merged:
             name, shape = f"{name}.branches.0", (max(kernels), c)
             return Depthwise(axis, (Conv(array(f"{name}.weight", shape), array(f"{name}.bias", (c,))),), identity=rep)
@@ -150,14 +152,14 @@ def _block(arch: Architecture, array, merged: bool, name: str, c_in: int, stage:
     )
 
 
-def random_network(architecture: Architecture, seed: int = 0, dtype=np.float32) -> Network:
+def random_network(architecture: Architecture, seed: int = 0, dtype: type | str = np.float32) -> Network:
     """Make an untrained network with lively weights and batch-norm statistics, for tests, benchmarks and tutorials.
 
     Weights are scaled by their fan-in (He et al., 2015), so activations neither vanish nor explode.
     """
     rng = np.random.default_rng(seed)
 
-    def array(name, shape):
+    def array(name: str, shape: tuple[int, ...]) -> Array:
         part = name.rsplit(".", 1)[-1]
         if part in ("scale", "variance"):
             values = rng.uniform(0.5, 1.5, shape)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from .frontend import log_mel_views
 from .network import Network, forward
 from .recipe import MELS, Recipe, numbered_labels
 from .reparam import fuse
+from .text import printable, quoted
 
 BATCH = 4  # examples that go through the network together: bounds the memory of long batches
 BACKENDS = ("auto", "numpy", "numba")
@@ -66,7 +68,7 @@ class Classifier:
         self.labels = numbered_labels(classes) if labels is None else {h: tuple(names) for h, names in labels.items()}
         found = {head: len(names) for head, names in self.labels.items()}
         if found != classes:
-            raise MinirepError(f"labels: found {found} names, expected {classes}")
+            raise MinirepError(f"labels: found {quoted(found)} names, expected {quoted(classes)}")
         self.provenance = dict(provenance or {})
         self.threads = threads
         if backend not in BACKENDS:
@@ -86,7 +88,7 @@ class Classifier:
         """What computes: "numpy" or "numba"."""
         return self._prepared[0]
 
-    def classify(self, source, rate: int | None = None, views: int | None = None) -> Prediction:
+    def classify(self, source: Any, rate: int | None = None, views: int | None = None) -> Prediction:
         """Classify a file (path or binary stream), or mono samples (n,) together with their rate.
 
         The recording is resampled to the recipe's rate if it has another, cut into views (the recipe's number unless
@@ -100,11 +102,17 @@ class Classifier:
         elif np.ndim(source) == 0:
             raise MinirepError(f"found {type(source).__name__}, expected a path, a binary stream or samples (n,)")
         log_mels = log_mel_views(source, rate, self.recipe, views)
-        probabilities = {head: p.mean(axis=0) for head, p in self.probabilities(log_mels).items()}
+        try:
+            probabilities = {head: p.mean(axis=0) for head, p in self.probabilities(log_mels).items()}
+        except MinirepError as error:
+            raise MinirepError(f"{source.name}: {error}" if isinstance(source, Recording) else str(error)) from None
         return Prediction(probabilities, self.labels)
 
     def probabilities(self, log_mels: np.ndarray) -> dict[str, np.ndarray]:
-        """{head: (N, classes)} of log-mels (N, frames, 128), any number of frames."""
+        """{head: (N, classes)} of log-mels (N, frames, 128), any number of frames.
+
+        Raises MinirepError where the network's numbers overflow, so that there is no probability to give.
+        """
         x = np.asarray(log_mels)
         if x.ndim != 3 or x.shape[2] != MELS or 0 in x.shape or x.dtype.kind not in "fiu":
             raise MinirepError(
@@ -113,8 +121,16 @@ class Classifier:
         if not np.isfinite(x).all():
             raise MinirepError("log-mels: found NaN or infinite values, expected finite numbers")
         _, forward = self._prepared
-        batches = [forward(x[i : i + BATCH]) for i in range(0, len(x), BATCH)]
-        return {head: np.concatenate([batch[head] for batch in batches]) for head in batches[0]}
+        with np.errstate(all="ignore"):  # what overflows is refused
+            batches = [forward(x[i : i + BATCH]) for i in range(0, len(x), BATCH)]
+        found = {head: np.concatenate([batch[head] for batch in batches]) for head in batches[0]}
+        for head, p in found.items():
+            if not np.isfinite(p).all():
+                raise MinirepError(
+                    f"head {printable(head)}: found NaN among the probabilities, as the network's numbers exceed "
+                    f"{self.network.dtype}; expected finite ones: `minirep verify` shows where it happens"
+                )
+        return found
 
     def fused(self) -> "Classifier":
         """The same classifier with its network merged (see `minirep.fuse`)."""
@@ -124,7 +140,7 @@ class Classifier:
         heads = ", ".join(f"{head}: {classes}" for head, classes in self.recipe.heads.items())
         return f"Classifier(recipe {self.recipe.name!r}, {heads}, backend {self.backend!r})"
 
-    def __reduce__(self):  # the prepared network belongs to this process; another prepares its own
+    def __reduce__(self) -> tuple[Any, ...]:  # the prepared network belongs to this process; another prepares its own
         return Classifier, (self.network, self.recipe, self.labels, self.provenance, self._wanted, self.threads)
 
 

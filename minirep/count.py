@@ -41,7 +41,7 @@ def _norm_ops(conv: Conv, positions: int) -> int:
 def costs(network: Network, frames: int, mels: int = MELS) -> list[Cost]:
     """The stem, the stages and the heads, for one example of ``frames`` x ``mels``."""
 
-    def half(n):
+    def half(n: int) -> int:
         return (n + 1) // 2
 
     t, f, c = half(frames), half(mels), network.stem.weight.shape[-1]

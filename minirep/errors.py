@@ -1,4 +1,6 @@
-"""The one error that callers need to catch."""
+"""The one error that callers need to catch, and the one warning."""
+
+import warnings
 
 
 class MinirepError(Exception):
@@ -8,12 +10,17 @@ class MinirepError(Exception):
     """
 
 
+class MinirepWarning(UserWarning):
+    """Something that was read may not be what was meant: a file that was cut, or two in one."""
+
+
 class MissingExtra(MinirepError):
     """An optional package is not installed; the message gives the ``pip install`` that adds it."""
 
-    def __init__(self, package: str, extra: str, purpose: str):
+    def __init__(self, package: str, extra: str, purpose: str, instead: str = ""):
         super().__init__(
             f"{purpose} needs the package {package}, which is not installed: pip install 'minirep[{extra}]'"
+            + (f" ({instead})" if instead else "")
         )
 
 
@@ -21,3 +28,8 @@ def expect(holds: object, message: str) -> None:
     """Raise a MinirepError with this message unless the condition holds."""
     if not holds:
         raise MinirepError(message)
+
+
+def warn(message: str) -> None:
+    """Issue a MinirepWarning with this message."""
+    warnings.warn(message, MinirepWarning, stacklevel=3)

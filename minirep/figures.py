@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .errors import MinirepError, MissingExtra
-from .files.write import replacing
+from .files.write import replacing, writable
 from .frontend import FLOOR, hertz_to_mel
 from .network import Depthwise
 from .recipe import MELS, Recipe
@@ -30,6 +30,7 @@ TICKS = (100, 300, 1000, 3000, 10000)  # Hz
 
 def picture_format(path) -> str:
     """The format that a picture's name asks for, if it can be drawn; to be called before the work that it is for."""
+    writable(path)
     known = figure_type()().canvas.get_supported_filetypes()
     form = Path(path).suffix[1:].lower()
     if form not in known:
@@ -148,7 +149,8 @@ def draw_timeline(picture: LongLogMel, events: list[Event], path, title: str = "
 
 def _lanes(events: list[Event]) -> list[tuple[str, list[Event]]]:
     """(label, its events): those heard most come first, and what does not fit is left out."""
-    heads, lanes = {event.head for event in events}, {}
+    heads = {event.head for event in events}
+    lanes: dict[str, list[Event]] = {}
     for event in events:
         lanes.setdefault(f"{event.head}: {event.label}" if len(heads) > 1 else event.label, []).append(event)
     return sorted(lanes.items(), key=lambda lane: -sum(event.end - event.start for event in lane[1]))[:MAX_LANES]

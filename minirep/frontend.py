@@ -15,7 +15,7 @@ import numpy as np
 
 from .audio.recording import Recording, from_array
 from .audio.resample import resample
-from .errors import expect
+from .network import Array
 from .recipe import MELS, Recipe, get_recipe
 
 FFT_SIZE = 2048  # samples under one transform: the window, then zeros, which only interpolates the spectrum
@@ -24,7 +24,7 @@ BLOCK = 64  # frames transformed at a time: a block's spectra (64 x 1025 complex
 GROUP = 16  # mel bands that are summed up together
 
 
-def hertz_to_mel(hertz):
+def hertz_to_mel(hertz: Array | float) -> Array:
     """Pitch on the HTK mel scale: nearly linear below 700 Hz, logarithmic above.
 
     >>> round(float(hertz_to_mel(1000.0)))
@@ -33,13 +33,13 @@ def hertz_to_mel(hertz):
     return 2595.0 * np.log10(1.0 + np.asarray(hertz) / 700.0)
 
 
-def mel_to_hertz(mel):
+def mel_to_hertz(mel: Array | float) -> Array:
     """The inverse of `hertz_to_mel`."""
     return 700.0 * (10.0 ** (np.asarray(mel) / 2595.0) - 1.0)
 
 
 @lru_cache(maxsize=8)
-def mel_bands(rate: int, bands: int = MELS) -> np.ndarray:
+def mel_bands(rate: int, bands: int = MELS) -> Array:
     """The triangular bands as a matrix (1025, bands): the weight of each FFT bin in each band.
 
     ``bands + 2`` points lie evenly on the mel scale from 0 Hz to ``rate / 2``; band b rises from point b to 1 at point
@@ -54,7 +54,7 @@ def mel_bands(rate: int, bands: int = MELS) -> np.ndarray:
 
 
 @lru_cache(maxsize=8)
-def band_groups(rate: int) -> list[tuple[slice, slice, np.ndarray]]:
+def band_groups(rate: int) -> list[tuple[slice, slice, Array]]:
     """(bands, bins, weights) of a few neighbouring bands at a time, with only the bins that they reach.
 
     Nearly all of the matrix of `mel_bands` is zeros; these groups hold less than a tenth of it.
@@ -68,12 +68,12 @@ def band_groups(rate: int) -> list[tuple[slice, slice, np.ndarray]]:
     return groups
 
 
-def hann(length: int) -> np.ndarray:
+def hann(length: int) -> Array:
     """The periodic Hann window: one whole cosine period over ``length`` samples."""
     return 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(length) / length)
 
 
-def log_mel(samples: np.ndarray, recipe: Recipe | str) -> np.ndarray:
+def log_mel(samples: Array, recipe: Recipe | str) -> Array:
     """The log-mel spectrogram of mono samples at the recipe's rate.
 
     samples (n,) -> (1 + n // hop, 128) float32. Frame t is centred on sample ``t * hop``; beyond its ends the recording
@@ -88,7 +88,7 @@ def log_mel(samples: np.ndarray, recipe: Recipe | str) -> np.ndarray:
     return out
 
 
-def cut_frames(samples: np.ndarray, first: int, last: int, recipe: Recipe) -> np.ndarray:
+def cut_frames(samples: Array, first: int, last: int, recipe: Recipe) -> Array:
     """The samples under the windows of the frames [first, last): (last - first, window) float64.
 
     The window sits in the middle of 2048 samples. Only the samples under it matter, and where they start in the
@@ -107,7 +107,7 @@ def centre_offset(recipe: Recipe) -> int:
     return FFT_SIZE // 2 - (FFT_SIZE - recipe.window) // 2
 
 
-def log_mel_of_frames(frames: np.ndarray, recipe: Recipe) -> np.ndarray:
+def log_mel_of_frames(frames: Array, recipe: Recipe) -> Array:
     """The rows of the log-mel spectrogram from the samples under their windows: (n, window) -> (n, 128) float32.
 
     A frame's row is the same, bit for bit, whichever frames come with it (`minirep.stream` computes each only once):
@@ -135,7 +135,9 @@ def view_starts(length: int, recipe: Recipe, views: int) -> list[int]:
     return [int(start) for start in np.linspace(0, length - recipe.clip, views)]
 
 
-def log_mel_views(samples, rate: int | None, recipe: Recipe | str, views: int | None = None) -> np.ndarray:
+def log_mel_views(
+    samples: Array | Recording, rate: int | None, recipe: Recipe | str, views: int | None = None
+) -> Array:
     """The log-mel views that the networks classify.
 
     samples: mono (n,) at ``rate`` samples a second, or a `minirep.audio.Recording` (its own rate; pass None). They are
@@ -145,8 +147,7 @@ def log_mel_views(samples, rate: int | None, recipe: Recipe | str, views: int | 
     views asked for are read.
     """
     recipe = get_recipe(recipe)
-    views = recipe.views if views is None else views
-    expect(type(views) is int and views >= 1, f"views: found {views!r}, expected a whole number of at least 1")
+    views = recipe.count_views(views)
     recording = samples if isinstance(samples, Recording) else from_array(samples, rate)
     recording = resample(recording, recipe.rate)
     length = recording.length
@@ -159,6 +160,6 @@ def log_mel_views(samples, rate: int | None, recipe: Recipe | str, views: int | 
     return np.repeat(pad_frames(log_mel(samples, recipe), recipe)[None], views, axis=0)
 
 
-def pad_frames(frames: np.ndarray, recipe: Recipe) -> np.ndarray:
+def pad_frames(frames: Array, recipe: Recipe) -> Array:
     """Repeat the last frame up to the recipe's number: (t, 128) -> (frames, 128)."""
     return np.pad(frames[: recipe.frames], ((0, max(0, recipe.frames - len(frames))), (0, 0)), mode="edge")

@@ -15,9 +15,6 @@ each; AudioInceptionNeXt's has several paths of two layers with one branch each 
 ``entry`` and after the expanding convolution. That is all that tells the two apart, and each layer names its own axis.
 There is no flag for "merged": `minirep.fuse` maps a tree to a tree, and both go through this one forward pass.
 
-Stages have three numberings: people say stage 1 to 4 (`stages` yields "stage1" ...), the tree holds ``stages[0]`` to
-``stages[3]``, and checkpoints call them s2 to s5, for their s1 is the stem.
-
 Source: Lau, Rehman, Po, "AudioRepInceptionNeXt", 2024, section 3; AudioInceptionNeXt: Lau, Rehman, Xie, Ma, 2023,
 section 2.
 """
@@ -32,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from . import ops as numpy_ops
-from .errors import MinirepError
+from .errors import expect
 
 Array = np.ndarray
 
@@ -163,17 +160,22 @@ def stages(network: Network, log_mels: Array, ops: Any = numpy_ops) -> Iterator[
 
     log_mels: (N, frames, 128), or one example (frames, 128). Stage i is at 1 / 2^(i + 1) of the input's resolution.
     """
-    return walk(as_network(network), as_input(network, log_mels), ops)
+    return stage_ends(network, walk(as_network(network), as_input(network, log_mels), ops))
 
 
 def walk(network: Network, x: Any, ops: Any = numpy_ops) -> Iterator[tuple[str, Any]]:
-    """Run the network on an input (N, T, F, 1), or on whatever stands for one in ``ops``."""
+    """Run the network on an input (N, T, F, 1), or on what stands for one in ``ops``, yielding after every block."""
     x = ops.stem(x, network.stem)  # (N, T / 4, F / 4, w)
     yield "stem", x
-    for i, blocks in enumerate(network.stages, 1):
-        for block in blocks:
-            x = block_forward(block, x, ops)  # (N, T / 2^(i + 1), F / 2^(i + 1), w * 2^(i - 1))
-        yield f"stage{i}", x
+    for name, block in network.blocks.items():  # "stages.0.0" ... "stages.3.2"
+        x = block_forward(block, x, ops)  # stage i: (N, T / 2^(i + 1), F / 2^(i + 1), w * 2^(i - 1))
+        yield name, x
+
+
+def stage_ends(network: Network, steps: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Of a walk, yield the stem and what the last block of each stage yields, as "stage1" to "stage4"."""
+    names = {f"stages.{i}.{len(blocks) - 1}": f"stage{i + 1}" for i, blocks in enumerate(network.stages)}
+    return ((names.get(name, name), x) for name, x in steps if name == "stem" or name in names)
 
 
 def features(network: Network, log_mels: Array, ops: Any = numpy_ops) -> Array:
@@ -196,8 +198,8 @@ def logits(network: Network, log_mels: Array, ops: Any = numpy_ops) -> dict[str,
 
 def as_network(network: Network) -> Network:
     """Return the network itself; MinirepError for anything else."""
-    if not isinstance(network, Network):
-        raise MinirepError(f"found a {type(network).__name__}, expected a Network (a classifier's is clf.network)")
+    found = type(network).__name__
+    expect(isinstance(network, Network), f"found a {found}, expected a Network (a classifier's is clf.network)")
     return network
 
 
@@ -205,9 +207,7 @@ def as_input(network: Network, log_mels: Array) -> Array:
     """(N, frames, mels) or (frames, mels) -> (N, frames, mels, 1) in the network's dtype."""
     x = np.asarray(log_mels)
     x = x[None] if x.ndim == 2 else x
-    if x.ndim != 3 or 0 in x.shape or x.dtype.kind not in "fiuO":
-        raise MinirepError(
-            f"log-mels: found an array of shape {np.shape(log_mels)} and type {x.dtype}, "
-            "expected numbers (N, frames, mels) or (frames, mels)"
-        )
+    found = f"log-mels: found an array of shape {np.shape(log_mels)} and type {x.dtype}"
+    fits = x.ndim == 3 and 0 not in x.shape and x.dtype.kind in "fiuO"
+    expect(fits, f"{found}, expected numbers (N, frames, mels) or (frames, mels)")
     return x[..., None].astype(network.dtype, copy=False)

@@ -18,35 +18,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from .exact import sqrt
+
 if TYPE_CHECKING:
     from .network import Array, BatchNorm, Conv, Depthwise, Linear
 
 BAND = 32  # outputs of a depthwise convolution that one band matrix yields
-TILE_NUMBERS = (
-    1 << 16
-)  # numbers that are worked on at a time where that helps: 256 KiB in float32, which stay in the cache
+TILE_NUMBERS = 1 << 16  # worked on at a time where that helps: 256 KiB in float32, which stay in the cache
 
 
 # --- on arrays ----------------------------------------------------------------------------------------------------
 
 
-def relu(x: Array) -> Array:
+def relu(x: Array | float) -> Array:
     """Negative values become zero."""
     return np.maximum(x, 0)
-
-
-def sqrt(x: Array) -> Array:
-    """The square root; of exact fractions it is taken exactly, and must be rational."""
-    if x.dtype != object:
-        return np.sqrt(x)
-    return np.array([_rational_root(Fraction(v)) for v in x.ravel()], object).reshape(x.shape)
-
-
-def _rational_root(value: Fraction) -> Fraction:
-    root = Fraction(math.isqrt(value.numerator), math.isqrt(value.denominator))
-    if root * root != value:
-        raise ValueError(f"{value} has no rational square root")
-    return root
 
 
 def conv2d(x: Array, weight: Array, stride: tuple[int, int], padding: tuple[int, int]) -> Array:
@@ -110,12 +96,6 @@ def band_matrices(weight: Array, rows: int) -> Array:
     padded = np.zeros((channels, rows + k - 1 + rows - 1), weight.dtype)
     padded[:, rows - 1 : rows - 1 + k] = weight.T
     return np.ascontiguousarray(sliding_window_view(padded, rows + k - 1, axis=1)[:, ::-1])
-
-
-def tiles(n: int, rows: int, width: int) -> list[tuple[int, int, int]]:
-    """(example, first row, row after the last) of stretches of rows that hold about TILE_NUMBERS numbers."""
-    step = max(1, TILE_NUMBERS // width)
-    return [(i, start, min(start + step, rows)) for i in range(n) for start in range(0, rows, step)]
 
 
 def batch_norm(x: Array, bn: BatchNorm) -> Array:
@@ -182,7 +162,9 @@ def expand_project(x: Array, convs: tuple[Conv, ...], residual: Array) -> Array:
     x, rest = x.reshape(-1, x.shape[-1]), residual.reshape(-1, residual.shape[-1])
     y = np.empty_like(rest)
     widest = max(conv.weight.shape[-1] for conv in convs)
-    for _, start, stop in tiles(1, len(x), widest // 4 or 1):
+    step = max(1, TILE_NUMBERS // (widest // 4 or 1))  # positions
+    for start in range(0, len(x), step):
+        stop = min(start + step, len(x))
         h = x[start:stop]
         for conv in convs[:-1]:
             h = epilogue(h @ conv.weight, conv)

@@ -12,7 +12,10 @@ from numbers import Integral, Real
 
 from .errors import MinirepError, expect
 
-MAX_FRAMES = 1 << 15  # of a view, lest a small file ask for memory without end; the published recipes have 512 at most
+# Bounds, lest a small file ask for memory without end; the published recipes have 512 frames and 10 views at most.
+MAX_FRAMES = 1 << 15  # of a view
+MAX_ALL_FRAMES = 1 << 17  # of all views together: 64 MiB
+MAX_CLIP = 1 << 22  # samples: 4 minutes at 16 kHz
 MELS = 128  # mel bands of every recipe: the frequency axis of every network
 
 
@@ -52,6 +55,9 @@ class Recipe:
         expect(self.frames <= MAX_FRAMES, f"{where}: found {self.frames} frames, expected at most {MAX_FRAMES}")
         expect(self.hop >= 1 and 2 <= self.window <= 2048, f"{where}: a window of {self.window} samples every "
                f"{self.hop}; expected a window of 2 to 2048 samples and a hop of at least 1")  # fmt: skip
+        expect(self.clip <= min(MAX_CLIP, self.hop * MAX_FRAMES), f"{where}: found clips of {self.clip} samples with a "
+               f"hop of {self.hop}, expected at most {MAX_CLIP} samples and {MAX_FRAMES} hops")  # fmt: skip
+        self.count_views(None)
 
     @property
     def window(self) -> int:
@@ -67,6 +73,13 @@ class Recipe:
     def clip(self) -> int:
         """Samples of one clip; a view is one sample shorter, as in the authors' loaders."""
         return round(self.clip_seconds * self.rate)
+
+    def count_views(self, wanted: int | None) -> int:
+        """Return the recipe's number of views, or the number wanted; the log-mels of all must fit into memory."""
+        views, most = self.views if wanted is None else wanted, MAX_ALL_FRAMES // self.frames
+        fits = isinstance(views, Integral) and not isinstance(views, bool) and 1 <= views <= most
+        expect(fits, f"views: found {views!r} of {self.frames} frames, expected a whole number from 1 to {most}")
+        return views
 
 
 RECIPES = {

@@ -17,8 +17,10 @@ from functools import reduce
 
 import numpy as np
 
-from .network import Block, Conv, Depthwise, Network, as_network
-from .ops import sqrt
+from .errors import expect
+from .exact import sqrt
+from .network import Array, Block, Conv, Depthwise, Network, as_network
+from .tree import rounded_once
 
 
 def fold(conv: Conv) -> Conv:
@@ -34,7 +36,7 @@ def fold(conv: Conv) -> Conv:
     return replace(conv, weight=conv.weight * s, bias=(bias - conv.bn.mean) * s + conv.bn.shift, bn=None)
 
 
-def pad_kernel(kernel: np.ndarray, size: int) -> np.ndarray:
+def pad_kernel(kernel: Array, size: int) -> Array:
     """Zeros around a depthwise kernel (k, C), as many at both ends, up to ``size`` taps: its centre stays."""
     extra = (size - len(kernel)) // 2
     return np.pad(kernel, ((extra, extra), (0, 0)))
@@ -42,12 +44,14 @@ def pad_kernel(kernel: np.ndarray, size: int) -> np.ndarray:
 
 def merge_branches(layer: Depthwise) -> Depthwise:
     """Branches into one: fold each, pad all to the largest, add kernels and biases. The identity stays beside it."""
+    linear = not any(branch.relu for branch in layer.branches)
+    expect(linear, "fuse: found a ReLU on a depthwise branch; expected linear branches, whose kernels add up")
     folded = tuple(map(fold, layer.branches))
     if len(folded) == 1:
         return replace(layer, branches=folded)
     size = max(len(branch.weight) for branch in folded)
     weight = sum(pad_kernel(branch.weight, size) for branch in folded)
-    return replace(layer, branches=(Conv(weight, sum(branch.bias for branch in folded)),))
+    return replace(layer, branches=(Conv(weight, sum(branch.bias for branch in folded)),))  # type: ignore[arg-type, misc]
 
 
 def absorb_identity(layer: Depthwise) -> Depthwise:
@@ -56,7 +60,7 @@ def absorb_identity(layer: Depthwise) -> Depthwise:
         return layer
     (conv,) = layer.branches
     weight = conv.weight.copy()
-    weight[len(weight) // 2] += 1
+    weight[len(weight) // 2] = weight[len(weight) // 2] + 1
     return replace(layer, branches=(replace(conv, weight=weight),), identity=False)
 
 
@@ -100,18 +104,20 @@ STEPS: dict[str, Callable[[Block], Block]] = {
 
 def fuse_block(block: Block) -> Block:
     """One block without batch norms, with one kernel per depthwise layer and no linear detours."""
-    return reduce(lambda done, step: step(done), STEPS.values(), block)
+    return rounded_once(lambda wide: reduce(lambda done, step: step(done), STEPS.values(), wide), block)
 
 
 def fuse(network: Network) -> Network:
     """The same function with fewer parts: a new network; the argument is not changed. Fusing twice changes nothing."""
-    return replace(as_network(network).map_blocks(fuse_block), stem=fold(network.stem))
+    return replace(as_network(network).map_blocks(fuse_block), stem=rounded_once(fold, network.stem))
 
 
 def is_fused(network: Network) -> bool:
-    """Whether nothing is left that `fuse` would merge away: no batch norm, one kernel per depthwise layer."""
-    return all(conv.bn is None for conv in network.convs) and all(
-        len(layer.branches) == 1 and not layer.identity for layer in network.layers
+    """Whether nothing is left that `fuse` would merge: no batch norm, branch, identity, or linear neighbours."""
+    return (
+        all(conv.bn is None for conv in network.convs)
+        and all(len(layer.branches) == 1 and not layer.identity for layer in network.layers)
+        and all(conv.relu for block in network.blocks.values() for conv in block.expand_project[:-1])
     )
 
 

@@ -13,7 +13,7 @@ bit for bit, although neighbours share most of their frames and each of those is
 import math
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,7 +76,7 @@ class Stream:
         hop: float = HOP,
         threshold: float | None = None,
         smooth: int = SMOOTH,
-        ignore=IGNORED,
+        ignore: Iterable[str] = IGNORED,
     ):
         recipe = classifier.recipe
         threshold = usual_threshold(classifier) if threshold is None else threshold
@@ -90,7 +90,7 @@ class Stream:
         self.window = (recipe.clip - 1) / recipe.rate  # seconds
         self.skipped = 0  # windows left out because the machine was too slow
         self.load = 0.0  # seconds of work for a second of sound, as of late: above 1 we cannot keep up
-        self.log_mel = None  # (frames, 128) of the last window, and
+        self.log_mel: np.ndarray | None = None  # (frames, 128) of the last window, and
         self.start = 0.0  # where it began, in seconds
         self._step = max(1, round(hop * recipe.rate / recipe.hop))  # frames from one window to the next
         self._resampler = StreamResampler(self.rate, recipe.rate)
@@ -98,7 +98,7 @@ class Stream:
         self._next = 0  # first frame of the next window
         self._closed = False
         self._trackers = [
-            EventTracker(head, labels, self.hop, threshold, smooth, ignore)
+            EventTracker(head, labels, self.hop, threshold, smooth, set(ignore))
             for head, labels in classifier.labels.items()
         ]
 
@@ -117,7 +117,7 @@ class Stream:
         """{head: (label, probability)} of what is most probable now; empty before the first window."""
         return {tracker.head: tracker.best for tracker in self._trackers if tracker.best}
 
-    def feed(self, samples, catch_up: bool = False) -> list[Event]:
+    def feed(self, samples: np.ndarray, catch_up: bool = False) -> list[Event]:
         """Take the next mono samples, as many as there are; gives the events that have ended.
 
         With ``catch_up``, of several windows that are due only the newest is classified; the others count as skipped.
@@ -154,8 +154,8 @@ class Stream:
             self._next = last
             events += self._classify_window()
         elif last < 0 < settled:
-            self.log_mel = log_mel_views(self._resampler.take(settled), recipe.rate, recipe, 1)[0]
-            events += self._track(0.0, settled / recipe.rate)
+            log_mel = log_mel_views(self._resampler.take(settled), recipe.rate, recipe, 1)[0]
+            events += self._track(log_mel, 0.0, settled / recipe.rate)
         return events + [event for tracker in self._trackers for event in tracker.finish(self.seconds)]
 
     def _due(self) -> int:
@@ -167,17 +167,17 @@ class Stream:
         begin, recipe = time.perf_counter(), self.classifier.recipe
         start = self._next * recipe.hop
         new = self._resampler.take(start + self._log_mels.length - self._resampler.taken)
-        self.log_mel = self._log_mels.move_to(self._next, new)
+        log_mel = self._log_mels.move_to(self._next, new)
         self._next += self._step
-        events = self._track(start / recipe.rate, self.window)
+        events = self._track(log_mel, start / recipe.rate, self.window)
         load = (time.perf_counter() - begin) / self.hop
         self.load += (load - self.load) * (0.2 if self.load else 1.0)
         return events
 
-    def _track(self, start: float, length: float) -> list[Event]:
-        """Classify the log-mel at hand and tell the trackers. A window speaks for the moment in its middle."""
-        self.start = start
-        probabilities = self.classifier.probabilities(self.log_mel[None])
+    def _track(self, log_mel: np.ndarray, start: float, length: float) -> list[Event]:
+        """Classify a window's log-mel and tell the trackers. A window speaks for the moment in its middle."""
+        self.log_mel, self.start = log_mel, start
+        probabilities = self.classifier.probabilities(log_mel[None])
         middle = start + length / 2
         return [event for t in self._trackers for event in t.add(middle, probabilities[t.head][0])]
 
@@ -214,7 +214,7 @@ class StreamResampler:
         self.count = 0  # samples that have arrived
         self.settled = 0  # samples at the wanted rate that no further arrival will change
         self.taken = 0  # of these, how many were taken
-        self._pieces, self._kept_from = [], 0  # the samples that are still needed, and the number of the first
+        self._pieces, self._kept_from = [np.zeros(0, np.float32)], 0  # samples still needed; the number of the first
 
     def append(self, samples: np.ndarray) -> None:
         """Put mono float32 samples behind what has arrived."""
@@ -249,7 +249,7 @@ class StreamResampler:
 
     def _joined(self) -> np.ndarray:
         if len(self._pieces) != 1:
-            self._pieces = [np.concatenate([np.zeros(0, np.float32), *self._pieces])]
+            self._pieces = [np.concatenate(self._pieces)]
         return self._pieces[0]
 
 
@@ -305,13 +305,13 @@ class EventTracker:
     around the threshold is one event.
     """
 
-    def __init__(self, head: str, labels, hop: float, threshold: float, smooth: int, ignore):
+    def __init__(self, head: str, labels: tuple[str, ...], hop: float, threshold: float, smooth: int, ignore: set[str]):
         self.head, self.labels, self.hop = head, labels, hop
-        self.best = None  # (label, probability) of what is most probable now
+        self.best: tuple[str, float] | None = None  # (label, probability) of what is most probable now
         self._threshold, self._release = threshold, RELEASE * threshold
-        self._ignored = set(ignore)
-        self._recent = deque(maxlen=smooth)  # (moment, probabilities) of the last windows
-        self._label = None  # index of the event's label while one goes on, and then
+        self._ignored = ignore
+        self._recent: deque[tuple[float, np.ndarray]] = deque(maxlen=smooth)  # (moment, probabilities), the last few
+        self._label: int | None = None  # index of the event's label while one goes on, and then
         self._start = self._last = self._peak = 0.0  # its start, the last moment it was heard, its highest probability
 
     def add(self, moment: float, probabilities: np.ndarray) -> list[Event]:
@@ -323,7 +323,7 @@ class EventTracker:
         leader = int(p.argmax())
         self.best = self.labels[leader], float(p[leader])
         reached = p[leader] >= self._threshold
-        ended = []
+        ended: list[Event] = []
         if self._label is not None and (p[self._label] < self._release or (reached and leader != self._label)):
             ended = self.finish()
         if self._label is None and reached and self.labels[leader] not in self._ignored:

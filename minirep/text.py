@@ -4,11 +4,17 @@ File names, labels and what else comes out of a file may hold line breaks, termi
 no text. Whatever goes into a message, a table or a picture passes through `printable` or `quoted` first.
 """
 
+import json
 import os
 import unicodedata
+from typing import Any
+
+# What text in a table must not begin with: spreadsheets take the first eight for formulas (four are full-width forms),
+# the others are marks of our own.
+MARKS = tuple("=+-@\uff1d\uff0b\uff0d\uff20'\"")
 
 
-def printable(text, most: int | None = None) -> str:
+def printable(text: str | bytes | os.PathLike[str], most: int | None = None) -> str:
     """Return a name (text, bytes or path) as one printable line of at most ``most`` characters.
 
     >>> printable("two\\nlines"), printable("a long name", 6)
@@ -19,7 +25,7 @@ def printable(text, most: int | None = None) -> str:
     return text if text.isprintable() else ascii(text)
 
 
-def quoted(value, most: int = 80) -> str:
+def quoted(value: object, most: int = 80) -> str:
     """Return a value from a file as a part of one line: text in quotes, all escaped, at most ``most`` characters.
 
     >>> quoted("two\\nlines"), quoted("a long name", 10)
@@ -33,6 +39,36 @@ def one_line(message: str, most: int = 1000) -> str:
     """Return a message with names from a file in it: printable, and no longer than anybody would read."""
     short = message if len(message) <= most else message[:most] + "..."
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in short)
+
+
+def as_cell(value: Any) -> Any:
+    """Return a value for a cell of a CSV file, which neither a terminal nor a spreadsheet obeys; `from_cell` undoes it.
+
+    Text with anything in it that is not printable becomes a JSON string; other text that begins with = + - @ or a
+    quotation mark gets an apostrophe in front. Everything else, numbers above all, stays as it is.
+
+    >>> as_cell("nine"), as_cell("=1+1"), as_cell("two\\nlines"), as_cell(-0.5)
+    ('nine', "'=1+1", '"two\\\\nlines"', -0.5)
+    """
+    if not isinstance(value, str):
+        return value
+    if not value.isprintable():
+        return json.dumps(value)
+    return f"'{value}" if len(value) > 1 and value.lstrip().startswith(MARKS) else value
+
+
+def from_cell(cell: str) -> str:
+    """Return the text that `as_cell` made a cell of; other cells stay as they are.
+
+    >>> from_cell("'=1+1"), from_cell(as_cell("two\\nlines"))
+    ('=1+1', 'two\\nlines')
+    """
+    if len(cell) > 1 and cell.startswith("'"):
+        return cell[1:]
+    try:
+        return str(json.loads(cell)) if cell.startswith('"') else cell
+    except ValueError:
+        return cell
 
 
 def cells(text: str) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .exact import DoubleDouble
 from .network import Array, Network
 
 
@@ -18,7 +19,7 @@ def map_tree(node: Any, change: Callable[[str, Any], Any], name: str = "") -> An
     if changed is not node:
         return changed
     if dataclasses.is_dataclass(node):
-        children = {f.name: getattr(node, f.name) for f in dataclasses.fields(node)}
+        children: dict[Any, Any] = {f.name: getattr(node, f.name) for f in dataclasses.fields(node)}
     else:
         children = node if isinstance(node, dict) else dict(enumerate(node)) if isinstance(node, tuple) else {}
     mapped = {key: map_tree(child, change, f"{name}.{key}".lstrip(".")) for key, child in children.items()}
@@ -27,7 +28,7 @@ def map_tree(node: Any, change: Callable[[str, Any], Any], name: str = "") -> An
     return mapped if isinstance(node, dict) else tuple(mapped.values()) if isinstance(node, tuple) else node
 
 
-def map_arrays(node: Any, function: Callable[[Array], Array]) -> Any:
+def map_arrays(node: Any, function: Callable[[Array], Any]) -> Any:
     """Return the same tree with ``function`` applied to every array."""
     return map_tree(node, lambda _, part: function(part) if isinstance(part, np.ndarray) else part)
 
@@ -39,7 +40,19 @@ def named_arrays(node: Any) -> dict[str, Array]:
     return found
 
 
-def as_type(network: Network, dtype) -> Network:
+def as_type(network: Network, dtype: Any) -> Network:
     """Return the same network computing in another floating-point type; every eps keeps its value."""
     changed: Network = map_arrays(network, lambda array: array.astype(dtype))
     return changed
+
+
+def rounded_once(merge: Callable[[Any], Any], node: Any) -> Any:
+    """``merge(node)``, computed so precisely that each weight is rounded once: at most half an ulp from its true value.
+
+    float32 is merged as double-doubles (`minirep.exact`); float64 and exact fractions are merged as they are.
+    """
+    dtype = next(iter(named_arrays(node).values())).dtype
+    if dtype.kind != "f" or dtype.itemsize > 4:
+        return merge(node)
+    merged = merge(map_arrays(node, DoubleDouble))
+    return map_tree(merged, lambda _, part: part.rounded(dtype) if isinstance(part, DoubleDouble) else part)

@@ -1,16 +1,23 @@
-"""How thoroughly the properties are tried: HYPOTHESIS_PROFILE=ci (the default), quick, mutants or thorough."""
+"""Settings of the test suite: where its helpers are, and how many examples each property tries.
+
+HYPOTHESIS_PROFILE selects the number: ci (the default), quick, mutants or thorough.
+"""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
-# Examples are derived from each test's own source, so a run is repeatable and a failure anyone's to see again.
+TESTS = Path(__file__).parent
+sys.path[:0] = [str(TESTS / "helpers"), str(TESTS / "programs")]  # ``import naive``, ``import mutants``
+
+# Examples are derived from each test's own source, so every run repeats them and every failure can be reproduced.
 _common = {"deadline": None, "derandomize": True, "database": None, "suppress_health_check": list(HealthCheck)}
 settings.register_profile("ci", max_examples=120, **_common)
 settings.register_profile("quick", max_examples=10, **_common)
-# Whether a planted fault is caught is all that matters then, not its simplest example.
+# Only whether a planted fault is caught matters here, not the simplest example of it.
 settings.register_profile("mutants", max_examples=12, phases=(Phase.generate,), report_multiple_bugs=False, **_common)
 settings.register_profile("thorough", max_examples=1000, **{**_common, "derandomize": False})
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
@@ -18,10 +25,11 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 @pytest.fixture
 def training(monkeypatch):
-    """The modules of tutorials/training can be imported; the networks of tests are too small for several threads."""
+    """Make the programs of the tutorials importable; run PyTorch on one thread, enough for small networks."""
     torch = pytest.importorskip("torch")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "tutorials" / "training")
+    for folder in ("open_questions", "training"):
+        monkeypatch.syspath_prepend(TESTS.parent / "tutorials" / folder)
     yield
     torch.set_num_threads(threads)

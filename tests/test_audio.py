@@ -19,6 +19,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from minirep import audio
+from minirep.audio import compressed
+from minirep.audio.resample import low_pass, reach
 from minirep.errors import MinirepError, MissingExtra
 
 LIST = chunk(b"LIST", b"INFOISFT" + b"odd")  # 11 bytes and one of padding
@@ -438,8 +440,8 @@ def test_resampling_equals_scipy(old, new):
     signal = pytest.importorskip("scipy.signal")
     common = math.gcd(old, new)
     up, down = new // common, old // common
-    ends = audio.reach(up, down) * up
-    taps = audio.low_pass(np.arange(-ends, ends + 1) / up, up, down) / up
+    ends = reach(up, down) * up
+    taps = low_pass(np.arange(-ends, ends + 1) / up, up, down) / up
     for length in (1, 100, old // 5 + 3):
         samples = np.random.default_rng(length).uniform(-1, 1, length).astype(np.float32)
         expected = signal.resample_poly(samples.astype(np.float64), up, down, window=taps)
@@ -495,7 +497,7 @@ def test_any_pair_of_rates(old, new, length, seed):
     # The sum over all pulses that reach an output, one output at a time: the definition.
     up, down = new // math.gcd(old, new), old // math.gcd(old, new)
     for m in {0, stop // 3, stop - 1}:
-        pulses = audio.low_pass(m * down / up - np.arange(length), up, down)
+        pulses = low_pass(m * down / up - np.arange(length), up, down)
         assert abs(whole[m] - pulses @ samples.astype(np.float32)) < 1e-6
 
 
@@ -612,7 +614,7 @@ def test_a_flac_stream_without_a_length():
 @pytest.mark.parametrize("file_format, subtype", [("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")])
 def test_long_lossy_files_are_the_same_in_any_order(tmp_path, monkeypatch, file_format, subtype):
     """soundfile alone gives other samples after a seek, and in MP3s even when it reads block by block."""
-    monkeypatch.setattr(audio, "KEPT", 10_000)
+    monkeypatch.setattr(compressed, "KEPT", 10_000)
     path = tmp_path / "long.bin"
     path.write_bytes(written(file_format, subtype, frames=100_000))
     expected = by_soundfile(path).astype(np.float32)

@@ -11,12 +11,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from stand_ins import tiny_classifier
 
 import minirep
-from minirep import RECIPES, Architecture, Classifier, bundle, network, store
 from minirep.cli import main
+from minirep.files import bundle
+from minirep.files.modelfile import read_model
+from minirep.files.models import default_model
 
-SPEECH = RECIPES["speech-commands-v2"]
 CLIP = Path(minirep.__file__).parent / "data/demo/seven.wav"
 
 
@@ -24,9 +26,8 @@ CLIP = Path(minirep.__file__).parent / "data/demo/seven.wav"
 def model(tmp_path_factory):
     """A model with its branches, which a bundle is to merge."""
     path = tmp_path_factory.mktemp("model") / "model.npz"
-    arch = Architecture(width=2, depths=(1, 1, 1, 1), heads={"class": 3}, frames=SPEECH.frames)
     labels = {"class": ("yes", "nö", "silence")}
-    minirep.save(Classifier(network.random_network(arch), SPEECH, labels), path)
+    minirep.save(tiny_classifier({"class": 3}, labels), path)
     return path
 
 
@@ -94,7 +95,7 @@ def test_the_same_model_gives_the_same_bytes(app, model, tmp_path, monkeypatch):
 
 
 def test_licences_go_along(app, tmp_path):
-    bundle.bundle(store.default_model(), tmp_path / "digits.pyz")
+    bundle.bundle(default_model(), tmp_path / "digits.pyz")
     with zipfile.ZipFile(tmp_path / "digits.pyz") as archive:
         licence, model = archive.read("LICENSE").decode(), archive.read("MODEL.txt").decode()
     assert licence.startswith("MIT License") and "CC BY-SA 4.0" in model and "Zohar Jackson" in model
@@ -140,7 +141,7 @@ def test_it_says_what_it_needs():
 
 def test_models_are_read_from_open_files(model):
     with open(model, "rb") as file:
-        read = store.read_model(file)
-    assert store.read_model(io.BytesIO(model.read_bytes()))[2] == read[2] == store.read_model(model)[2]
+        read = read_model(file)
+    assert read_model(io.BytesIO(model.read_bytes()))[2] == read[2] == read_model(model)[2]
     with pytest.raises(minirep.MinirepError, match="model: not a whole"):
-        store.read_model(io.BytesIO(model.read_bytes()[:-100]))
+        read_model(io.BytesIO(model.read_bytes()[:-100]))

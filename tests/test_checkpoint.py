@@ -1,22 +1,28 @@
 """The authors' checkpoints: every weight in its place, every misfit named.
 
-Most are made by tests/pyth.py, so NumPy is enough; a few by PyTorch, and skip without it.
+Most are made by tests/helpers/pyth.py, so NumPy is enough; a few by PyTorch, and skip without it.
 """
 
 import collections
 import hashlib
+import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import pyth
+from trees import layer_at
 
+import minirep
 from minirep import RECIPES, MinirepError, read_checkpoint
-from minirep.checkpoint import stored_merged
-from minirep.config import INCEPTION, ORDERS, REP, published_labels
-from minirep.network import Conv, forward, is_fused
-from minirep.reparam import fuse, merge_branches
+from minirep.architecture import INCEPTION, ORDERS, REP
+from minirep.files.checkpoint import stored_merged
+from minirep.network import Conv, forward
+from minirep.recipe import published_labels
+from minirep.reparam import fuse, is_fused, merge_branches
 
 
 @pytest.fixture
@@ -78,9 +84,9 @@ def assert_network(net, state, kind, depths, merged=False, branches=3, order="ti
         for j, block in enumerate(blocks):
             base = f"s{i + 2}.pathway0_res{j}"
             b2 = f"{base}.branch2."
-            assert_conv(block.reduce, state, f"{b2}a_head", f"{b2}a_head_bn")
-            assert_conv(block.mix[0], state, f"{b2}c", f"{b2}c_bn")
-            assert_conv(block.mix[1], state, f"{b2}d", f"{b2}d_bn")
+            assert_conv(block.entry, state, f"{b2}a_head", f"{b2}a_head_bn")
+            assert_conv(block.expand_project[0], state, f"{b2}c", f"{b2}c_bn")
+            assert_conv(block.expand_project[1], state, f"{b2}d", f"{b2}d_bn")
             assert (block.shortcut is not None) == (i > 0 and j == 0)
             if block.shortcut:
                 assert_conv(block.shortcut, state, f"{base}.branch1", f"{base}.branch1_bn")
@@ -312,6 +318,56 @@ def test_our_own_extras(path):
 ])  # fmt: skip
 def test_bad_extras(path, extras, words):
     assert words in refused(path, minirep=extras)
+
+
+# --- no backend is chosen before it is used ---------------------------------------------------------------------------
+
+
+def in_a_process(*command, **environment):
+    """Run Python with these arguments and variables; return what it printed on stdout."""
+    done = subprocess.run(
+        [sys.executable, *map(str, command)], env=os.environ | environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_converting_prepares_no_backend(path, tmp_path):
+    """A number of threads that the compiled backend would refuse does not matter: nothing is computed."""
+    pyth.write(path, pyth.checkpoint())
+    branches, merged = tmp_path / "branches.npz", tmp_path / "merged.npz"
+    for command in (("convert", path, "-o", merged), ("convert", path, "-o", branches, "--keep-branches"),
+                    ("fuse", branches, "-o", tmp_path / "later.npz")):  # fmt: skip
+        in_a_process("-m", "minirep", *command, MINIREP_NUM_THREADS="abc")
+    assert is_fused(minirep.load(merged, fused=False).network)
+    assert (tmp_path / "later.npz").read_bytes() == merged.read_bytes()
+
+
+LOADS = {
+    "read_checkpoint": "minirep.read_checkpoint(sys.argv[1])",
+    "load": "minirep.load(sys.argv[1], backend='numpy').classify([0.0] * 16000, 16000)",
+}
+
+
+@pytest.mark.parametrize("load", LOADS)
+def test_reading_a_checkpoint_imports_no_compiler(path, load):
+    pyth.write(path, pyth.checkpoint())
+    code = f"import sys, minirep; {LOADS[load]}; print(*{{'numba', 'llvmlite', 'minirep.fast'}} & set(sys.modules))"
+    assert in_a_process("-c", code, path) == "\n"
+    assert in_a_process("-c", code, path, MINIREP_NUM_THREADS="abc") == "\n"
+
+
+def test_a_checkpoint_is_computed_with_by_a_backend_chosen_at_first_use(path, monkeypatch):
+    pytest.importorskip("numba")
+    monkeypatch.setenv("MINIREP_NUM_THREADS", "abc")
+    clf = read(path)
+    with pytest.raises(MinirepError, match="MINIREP_NUM_THREADS: found 'abc'"):
+        clf.prepare()
+    with pytest.raises(MinirepError, match="MINIREP_NUM_THREADS: found 'abc'"):
+        minirep.load(path)
+    monkeypatch.delenv("MINIREP_NUM_THREADS")
+    x = np.random.default_rng(0).normal(-5, 3, (1, 64, 128)).astype(np.float32)
+    np.testing.assert_allclose(clf.probabilities(x)["class"], forward(clf.network, x)["class"], rtol=1e-4, atol=1e-6)
 
 
 # --- what does not fit is named --------------------------------------------------------------------------------------
@@ -561,10 +617,9 @@ def test_twin_merged(path, twin, merged):
     twin.save_checkpoint(path, both)
     assert_same_function(both, path)
     assert_same_function(model, path)
-    stages = read_checkpoint(path).network.stages
+    network = read_checkpoint(path).network
     for layer, conv in stored_merged(path).items():
-        _, stage, block, _, i, j = layer.split(".")
-        (ours,) = merge_branches(stages[int(stage)][int(block)].paths[int(i)][int(j)]).branches
+        (ours,) = merge_branches(layer_at(network, layer)).branches
         np.testing.assert_allclose(conv.weight, ours.weight, rtol=0, atol=1e-6)
         np.testing.assert_allclose(conv.bias, ours.bias, rtol=0, atol=1e-6)
 

@@ -2,36 +2,22 @@
 
 import io
 import pickle
-import wave
 
 import numpy as np
 import pytest
+from audio_files import hiss, sound
 
 import minirep
-from minirep import RECIPES, Architecture, Classifier, MinirepError, fuse, log_mel_views
-from minirep.network import random_network
+from minirep import RECIPES, Architecture, Classifier, MinirepError, fuse, log_mel_views, random_network
+from minirep.recipe import published_labels
 
 TWO_HEADS = {"verb": 3, "noun": 4}
 NET = random_network(Architecture(width=2, depths=(1, 1, 1, 1), frames=416, heads={"class": 4}))
 CLF = Classifier(NET, RECIPES["epic-sounds"], {"class": ("cut", "pour", "rustle", "beep")})
 
 
-def noise(n, seed=0):
-    return np.random.default_rng(seed).normal(0, 0.1, n).astype(np.float32)
-
-
-def wav_bytes(samples, rate):
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes((samples * 32767).astype("<i2").tobytes())
-    return buffer.getvalue()
-
-
 def test_probabilities_are_the_mean_over_views():
-    samples = noise(120000)
+    samples = hiss(120000)
     views = log_mel_views(samples, 24000, "epic-sounds", 3)
     prediction = CLF.classify(samples, rate=24000, views=3)
     np.testing.assert_allclose(prediction.probabilities["class"], CLF.probabilities(views)["class"].mean(0), rtol=1e-6)
@@ -39,7 +25,7 @@ def test_probabilities_are_the_mean_over_views():
 
 
 def test_a_file_a_path_and_a_stream_agree(tmp_path):
-    content = wav_bytes(noise(50000), 24000)
+    content = sound(hiss(50000), 24000, "i16")
     (tmp_path / "clip.wav").write_bytes(content)
     answers = [
         CLF.classify(source) for source in (tmp_path / "clip.wav", str(tmp_path / "clip.wav"), io.BytesIO(content))
@@ -55,16 +41,16 @@ def test_a_prediction_shows_its_best_answers():
 
 
 def test_top_is_sorted_and_named():
-    top = CLF.classify(noise(5000), rate=24000).top(3)
+    top = CLF.classify(hiss(5000), rate=24000).top(3)
     assert len(top) == 3 and [p for _, p in top] == sorted((p for _, p in top), reverse=True)
     assert {label for label, _ in top} <= set(CLF.labels["class"]) and type(top[0][1]) is float
-    assert len(CLF.classify(noise(5000), rate=24000).top(99)) == 4
+    assert len(CLF.classify(hiss(5000), rate=24000).top(99)) == 4
 
 
 def test_two_heads():
     net = random_network(Architecture(width=2, depths=(1, 1, 1, 1), heads=TWO_HEADS, frames=416))
     clf = Classifier(net, RECIPES["epic-kitchens-100"])
-    prediction = clf.classify(noise(5000), rate=24000)
+    prediction = clf.classify(hiss(5000), rate=24000)
     assert prediction.top(1, "noun")[0][0].startswith("noun ") and prediction.top(1)[0][0].startswith("verb ")
     assert clf.recipe.heads == TWO_HEADS
     with pytest.raises(MinirepError, match="'class', expected one of verb, noun"):
@@ -72,7 +58,7 @@ def test_two_heads():
 
 
 def test_fused_says_the_same():
-    x = log_mel_views(noise(90000), 24000, "epic-sounds")
+    x = log_mel_views(hiss(90000), 24000, "epic-sounds")
     a, b = CLF.probabilities(x)["class"], CLF.fused().probabilities(x)["class"]
     np.testing.assert_allclose(a, b, atol=1e-6)
     np.testing.assert_array_equal(b, Classifier(fuse(NET), RECIPES["epic-sounds"]).probabilities(x)["class"])
@@ -80,7 +66,7 @@ def test_fused_says_the_same():
 
 def test_an_array_needs_its_rate():
     with pytest.raises(MinirepError, match="rate"):
-        CLF.classify(noise(1000))
+        CLF.classify(hiss(1000))
 
 
 @pytest.mark.parametrize("samples", [np.zeros(0, "f4"), np.full(99, np.nan), np.full(99, np.inf), np.zeros((9, 2))])
@@ -103,7 +89,7 @@ def test_labels_must_fit():
 
 
 def test_a_file_says_its_own_rate():
-    content = wav_bytes(noise(5000), 24000)
+    content = sound(hiss(5000), 24000, "i16")
     assert CLF.classify(io.BytesIO(content), rate=24000).top(1)
     with pytest.raises(MinirepError, match="its rate is 24000 samples a second; found rate=16000"):
         CLF.classify(io.BytesIO(content), rate=16000)
@@ -128,12 +114,12 @@ def test_unknown_backend():
 
 def test_a_classifier_travels_to_other_processes():
     back = pickle.loads(pickle.dumps(CLF))
-    x = log_mel_views(noise(3000), 24000, "epic-sounds", 1)
+    x = log_mel_views(hiss(3000), 24000, "epic-sounds", 1)
     np.testing.assert_array_equal(back.probabilities(x)["class"], CLF.probabilities(x)["class"])
     assert repr(back) == repr(CLF) and "epic-sounds" in repr(CLF)
 
 
 def test_published_labels_ship_with_the_recipes():
     for name, recipe in minirep.RECIPES.items():
-        labels = minirep.config.published_labels(name)
+        labels = published_labels(name)
         assert {head: len(names) for head, names in labels.items()} == recipe.heads

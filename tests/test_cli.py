@@ -5,7 +5,6 @@ import importlib.util
 import io
 import json
 import os
-import struct
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,27 +12,28 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from audio_files import hiss, sound
+from stand_ins import SPEECH, tiny_classifier
 
 import minirep
-from minirep import RECIPES, Architecture, Classifier, cli, network, report, store
+from minirep import RECIPES, Architecture, Classifier, cli, random_network
+from minirep.architecture import INCEPTION, REP
 from minirep.cli import classify as cli_classify
 from minirep.cli import main
-from minirep.config import INCEPTION, REP
+from minirep.cli.terminal import Progress
+from minirep.files.models import default_model
+from minirep.reparam import is_fused
+from minirep.text import cells
+from minirep.tree import named_arrays
 
 DIGITS = (*cli_classify.DEMO, "unknown", "silence")
-SPEECH = RECIPES["speech-commands-v2"]
-needs_model = pytest.mark.skipif(not store.default_model().exists(), reason="the default model is not there yet")
-
-
-def classifier(heads, labels, kind=REP, provenance=None):
-    arch = Architecture(kind, 2, (1, 1, 1, 1), heads=heads, frames=SPEECH.frames)
-    return Classifier(network.random_network(arch), SPEECH, labels, provenance)
+needs_model = pytest.mark.skipif(not default_model().exists(), reason="the default model is not there yet")
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "model.npz"
-    minirep.save(classifier({"class": 12}, {"class": DIGITS}, provenance={"source": "chance"}), path)
+    minirep.save(tiny_classifier({"class": 12}, {"class": DIGITS}, provenance={"source": "chance"}), path)
     return str(path)
 
 
@@ -41,27 +41,14 @@ def model(tmp_path_factory):
 def two_heads(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "two-heads.npz"
     labels = {"verb": ("cut", "öffnen"), "noun": ("三", "two\nlines", "door")}
-    minirep.save(classifier({"verb": 2, "noun": 3}, labels, INCEPTION), path)
+    minirep.save(tiny_classifier({"verb": 2, "noun": 3}, labels, kind=INCEPTION), path)
     return str(path)
-
-
-def wav(samples, rate=16000):
-    """The bytes of a WAV file of 32-bit floats."""
-    data = np.asarray(samples, "<f4").tobytes()
-    form = struct.pack("<HHIIHH", 3, 1, rate, rate * 4, 4, 32)
-    return b"RIFF%sWAVEfmt %s%sdata%s%s" % (
-        struct.pack("<I", 36 + len(data)), struct.pack("<I", 16), form, struct.pack("<I", len(data)), data,
-    )  # fmt: skip
-
-
-def noise(n=8000, seed=0):
-    return np.random.default_rng(seed).normal(0, 0.1, n)
 
 
 @pytest.fixture
 def clip(tmp_path):
     path = tmp_path / "clip.wav"
-    path.write_bytes(wav(noise()))
+    path.write_bytes(sound(hiss(8000)))
     return str(path)
 
 
@@ -141,7 +128,7 @@ def test_csv(two_heads, clip, capsys):
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert list(rows[0]) == ["file", "head", "rank", "label", "probability"]
     assert [row["rank"] for row in rows] == ["1", "2", "1", "2", "3"] * 2
-    assert {row["label"] for row in rows} == {"cut", "öffnen", "三", "two\nlines", "door"}
+    assert {row["label"] for row in rows} == {"cut", "öffnen", "三", '"two\\nlines"', "door"}
     assert sum(float(row["probability"]) for row in rows) == pytest.approx(4, abs=1e-5)
 
 
@@ -151,7 +138,7 @@ def test_folders_are_searched_and_sorted(model, tmp_path, capsys):
     (tmp_path / ".hidden.wav").write_bytes(b"")
     (tmp_path / "notes.txt").write_text("no sound")
     for path in (tmp_path / "b.wav", deep / "c.WAV", tmp_path / "a.wav"):
-        path.write_bytes(wav(noise(2000)))
+        path.write_bytes(sound(hiss(2000)))
     assert main(["classify", "--model", model, "--json", str(tmp_path)]) == 0
     files = [entry["file"] for entry in json.loads(capsys.readouterr().out)]
     assert files == [str(tmp_path / name) for name in ("a.wav", "b.wav", os.path.join("deep", "c.WAV"))]
@@ -159,7 +146,7 @@ def test_folders_are_searched_and_sorted(model, tmp_path, capsys):
 
 def test_a_folder_with_one_bad_file_classifies_the_rest(model, tmp_path, capsys):
     for name in "abc":
-        (tmp_path / f"{name}.wav").write_bytes(wav(noise(2000)))
+        (tmp_path / f"{name}.wav").write_bytes(sound(hiss(2000)))
     (tmp_path / "b.wav").write_bytes(b"")
     (tmp_path / "empty").mkdir()
     assert main(["classify", "--model", model, str(tmp_path), str(tmp_path / "empty")]) == 1
@@ -173,12 +160,12 @@ def test_a_folder_with_one_bad_file_classifies_the_rest(model, tmp_path, capsys)
 BAD_SOUNDS = {
     "empty": b"",
     "no sound": b"This is not a sound. " * 50,
-    "cut in its header": wav(noise())[:30],
-    "cut in its samples": wav(noise())[:-100],
-    "no samples": wav([]),
-    "NaN": wav([0.0, np.nan, 0.0]),
-    "infinite": wav([0.0, np.inf, 0.0]),
-    "rate 0": wav(noise(), rate=0),
+    "cut in its header": sound(hiss(8000))[:30],
+    "cut in its samples": sound(hiss(8000))[:-100],
+    "no samples": sound([]),
+    "NaN": sound([0.0, np.nan, 0.0]),
+    "infinite": sound([0.0, np.inf, 0.0]),
+    "rate 0": sound(hiss(8000), rate=0),
 }
 
 
@@ -264,7 +251,7 @@ def test_the_default_model_knows_the_demo_clips(capsys):
 def test_odd_names(model, tmp_path, capsys, name):
     folder = os.fsencode(tmp_path)
     try:
-        Path(os.fsdecode(os.path.join(folder, name))).write_bytes(wav(noise(2000)))
+        Path(os.fsdecode(os.path.join(folder, name))).write_bytes(sound(hiss(2000)))
     except OSError:
         pytest.skip("no such names on this file system")
     for form, good in (([], 0), (["--csv"], 0), (["--json"], 0)):
@@ -289,26 +276,26 @@ def test_lines_fit_the_terminal(model, two_heads, tmp_path, monkeypatch):
     folder = tmp_path / "a folder with a rather long name" / "and another one in it with a longer one"
     folder.mkdir(parents=True)
     for name in ("first.wav", "second.wav"):
-        (folder / name).write_bytes(wav(noise(2000)))
+        (folder / name).write_bytes(sound(hiss(2000)))
     monkeypatch.setenv("COLUMNS", "80")
     for file in (model, two_heads):
         monkeypatch.setattr(sys, "stdout", Typed(terminal=True))
         assert main(["classify", "--model", file, str(folder)]) == 0
         lines = sys.stdout.text().splitlines()
-        assert all(report.cells(line) <= 80 for line in lines)
+        assert all(cells(line) <= 80 for line in lines)
         assert "..." in lines[0] and "first.wav" in lines[0] and "second.wav" in lines[1]
 
 
 def test_progress_is_drawn_on_a_terminal_and_wiped(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Typed(terminal=True))
-    progress = report.Progress(3, patience=0)
+    progress = Progress(3, patience=0)
     progress.step()
     drawn = sys.stderr.text()
     assert "1 of 3" in drawn and "█" in drawn
     progress.clear()
     assert sys.stderr.text().endswith("\r" + " " * (len(drawn) - 1) + "\r")
     monkeypatch.setattr(sys, "stderr", Typed(terminal=False))
-    report.Progress(3, patience=0).step()
+    Progress(3, patience=0).step()
     assert sys.stderr.text() == ""
 
 
@@ -354,7 +341,7 @@ def test_fuse(model, clip, tmp_path, capsys):
     assert main(["fuse", model, "-o", str(new)]) == 0
     assert capsys.readouterr().out.startswith(f"{new}: written, merged, ")
     before, after = minirep.load(model, fused=False), minirep.load(new, fused=False)
-    assert network.is_fused(after.network) and not network.is_fused(before.network)
+    assert is_fused(after.network) and not is_fused(before.network)
     assert (after.recipe, after.labels, after.provenance) == (before.recipe, before.labels, before.provenance)
     p, q = (clf.classify(clip).probabilities["class"] for clf in (before, after))
     np.testing.assert_allclose(p, q, atol=1e-5)
@@ -362,7 +349,7 @@ def test_fuse(model, clip, tmp_path, capsys):
 
 def test_a_bare_network_can_be_fused_and_shown(tmp_path, capsys):
     bare = tmp_path / "bare.npz"
-    minirep.save(classifier({"class": 3}, None).network, bare)
+    minirep.save(tiny_classifier({"class": 3}, None).network, bare)
     assert main(["fuse", str(bare), "-o", str(tmp_path / "fused.npz"), "--half"]) == 0
     assert main(["info", str(tmp_path / "fused.npz")]) == 0
     assert "3 classes" in capsys.readouterr().out
@@ -372,7 +359,7 @@ def test_convert_keeps_branches_and_halves_sizes(model, tmp_path, capsys):
     assert main(["convert", model, "-o", str(tmp_path / "full.npz"), "--keep-branches"]) == 0
     assert main(["convert", model, "-o", str(tmp_path / "half.npz"), "--keep-branches", "--half"]) == 0
     full, half = (minirep.load(tmp_path / f"{name}.npz", fused=False).network for name in ("full", "half"))
-    assert not network.is_fused(full) and full.stem.bn is not None and half.dtype == np.float32
+    assert not is_fused(full) and full.stem.bn is not None and half.dtype == np.float32
     np.testing.assert_allclose(full.stem.weight, half.stem.weight, atol=1e-3)
     assert (tmp_path / "half.npz").stat().st_size < (tmp_path / "full.npz").stat().st_size
 
@@ -380,7 +367,7 @@ def test_convert_keeps_branches_and_halves_sizes(model, tmp_path, capsys):
 @pytest.mark.parametrize("command", ["convert", "fuse"])
 def test_the_input_is_never_overwritten(tmp_path, capsys, command):
     path = tmp_path / "model.npz"
-    minirep.save(classifier({"class": 2}, None), path)
+    minirep.save(tiny_classifier({"class": 2}, None), path)
     before = path.read_bytes()
     (tmp_path / "link.npz").symlink_to(path)
     for name in ("model.npz", "link.npz", os.path.join(".", "model.npz")):
@@ -447,7 +434,7 @@ def test_convert_published_checkpoints(tmp_path, capsys):
         new = tmp_path / f"{path.parent.name}.npz"
         assert main(["convert", str(path), "-o", str(new)]) == 0
         clf = minirep.load(new)
-        assert network.is_fused(clf.network) and len(clf.provenance["sha256"]) == 64
+        assert is_fused(clf.network) and len(clf.provenance["sha256"]) == 64
         assert main(["info", str(path)]) == 0
         out = capsys.readouterr().out
         assert clf.recipe.name in out and all(len(line) <= 80 for line in out.splitlines()[2:])
@@ -479,7 +466,7 @@ def test_published_totals_come_out_exactly(recipe, capsys):
 def test_counts_do_not_depend_on_the_weights(recipe, kind, tmp_path, capsys):
     heads, frames = RECIPES[recipe].heads, RECIPES[recipe].frames
     arch = Architecture(kind, heads=heads, frames=frames)
-    minirep.save(Classifier(network.random_network(arch), RECIPES[recipe]), tmp_path / "full.npz")
+    minirep.save(Classifier(random_network(arch), RECIPES[recipe]), tmp_path / "full.npz")
     assert main(["info", "--json", str(tmp_path / "full.npz")]) == 0
     of_file = json.loads(capsys.readouterr().out)
     name = "rep" if kind == REP else "inception"
@@ -504,9 +491,7 @@ def test_info_adds_up_and_matches_the_forward_pass(model, capsys):
     net = minirep.load(model).network
     for part, (name, y) in zip(info["fused"]["parts"], minirep.stages(net, np.zeros(info["input"], np.float32))):
         assert (part["name"], part["shape"]) == (name, list(y.shape[1:]))
-    sizes = []
-    network.map_arrays(net, lambda a: sizes.append(a.size) or a)
-    assert info["fused"]["total"]["parameters"] == sum(sizes)
+    assert info["fused"]["total"]["parameters"] == sum(array.size for array in named_arrays(net).values())
 
 
 def test_info_for_people(model, two_heads, tmp_path, capsys):
@@ -529,11 +514,11 @@ def test_kernels_that_differ_from_stage_to_stage(tmp_path, capsys):
         time_strides=(1, 2), freq_strides=(1, 2), heads={"class": 2}, frames=64,
     )  # fmt: skip
     recipe = replace(SPEECH, name="own", frames=64, clip_seconds=0.128)
-    minirep.save(Classifier(network.random_network(arch), recipe), tmp_path / "own.npz")
+    minirep.save(Classifier(random_network(arch), recipe), tmp_path / "own.npz")
     assert main(["info", str(tmp_path / "own.npz")]) == 0
     assert "5, 3 | 7 along time; 3 along frequency" in capsys.readouterr().out
     arch = replace(arch, order="frequency-time")
-    minirep.save(Classifier(network.random_network(arch), recipe), tmp_path / "other.npz")
+    minirep.save(Classifier(random_network(arch), recipe), tmp_path / "other.npz")
     assert main(["info", str(tmp_path / "other.npz")]) == 0
     assert "3 along frequency; 5, 3 | 7 along time" in capsys.readouterr().out  # as they come in the network
 

@@ -29,7 +29,8 @@ from pathlib import Path
 import pytest
 
 import minirep
-from minirep import cli, store
+from minirep import cli
+from minirep.files.models import default_model
 
 ROOT = Path(__file__).parents[1]
 GENERATED = ("_build", "tutorials", "api", "jupyter_execute")
@@ -67,7 +68,7 @@ def require(page: Path) -> None:
     for needed in re.findall(r"<!-- needs: (.*?) -->", page.read_text("utf-8")):
         for extra in needed.replace(",", " ").split():
             pytest.importorskip(EXTRAS[extra], reason=f"{shown(page)} needs the extra {extra}")
-    if not store.default_model().exists():
+    if not default_model().exists():
         pytest.skip("the default model has not been made yet (minirep/data/digits.npz)")
 
 
@@ -355,7 +356,7 @@ if __name__ == "__main__":
     import tempfile
 
     os.environ["MPLBACKEND"] = "Agg"
-    sys.path.insert(0, str(Path(__file__).parent))
+    sys.path.insert(0, str(Path(__file__).parent / "helpers"))
     for page in [Path(name).resolve() for name in sys.argv[1:]] or [p for p in PAGES if p.name != "README.md"]:
         with tempfile.TemporaryDirectory() as folder:
             renew(page, Path(folder))

@@ -11,23 +11,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_cli import DIGITS, classifier, noise, wav
+from audio_files import hiss, sound
+from stand_ins import tiny_classifier
 
 import minirep
-from minirep import Classifier, measures
+from minirep import Classifier
+from minirep.architecture import INCEPTION
+from minirep.cli import classify as cli_classify
 from minirep.cli import eval as cli_eval
-from minirep.cli import main
-from minirep.config import INCEPTION
-from minirep.manifest import read_manifest
-from minirep.predictions import Predictions
+from minirep.cli import main, pool
+from minirep.evaluate import measures
+from minirep.evaluate.manifest import read_manifest
+from minirep.evaluate.predictions import Predictions
 
 DEMO = Path(minirep.__file__).parent / "data/demo"
+DIGITS = (*cli_classify.DEMO, "unknown", "silence")
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "model.npz"
-    minirep.save(classifier({"class": 12}, {"class": DIGITS}).fused(), path)
+    minirep.save(tiny_classifier({"class": 12}, {"class": DIGITS}).fused(), path)
     return str(path)
 
 
@@ -35,7 +39,7 @@ def model(tmp_path_factory):
 def two_heads(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "two-heads.npz"
     labels = {"verb": ("cut", "öffnen"), "../noun": ("三", "two\nlines", "a,b")}
-    minirep.save(classifier({"verb": 2, "../noun": 3}, labels, INCEPTION), path)
+    minirep.save(tiny_classifier({"verb": 2, "../noun": 3}, labels, kind=INCEPTION), path)
     return str(path)
 
 
@@ -83,7 +87,7 @@ def test_for_people(model, digits, capsys):
 
 def test_a_golden_table():
     p = np.array([[0.8, 0.1, 0.1], [0.3, 0.5, 0.2], [0.6, 0.3, 0.1]])
-    clf = classifier({"class": 3}, {"class": ("dog", "cat", "owl")})
+    clf = tiny_classifier({"class": 3}, {"class": ("dog", "cat", "owl")})
     lines = list(cli_eval._lines(clf, {"class": measures.measure(p, np.array([0, 1, 1]))}))
     assert lines == [
         "3 clips",
@@ -103,7 +107,7 @@ def test_a_golden_table():
 
 
 def test_bad_rows_are_told_and_the_others_measured(model, tmp_path, capsys):
-    (tmp_path / "good.wav").write_bytes(wav(noise()))
+    (tmp_path / "good.wav").write_bytes(sound(hiss(8000)))
     (tmp_path / "bad.wav").write_bytes(b"no sound")
     rows = [
         ("good.wav", "one"), ("missing.wav", "one"), ("bad.wav", "two"), ("other.wav", "eleven"),
@@ -167,7 +171,7 @@ def test_byte_order_mark_line_ends_and_a_head_column(tmp_path):
 
 def test_heads(two_heads, tmp_path, capsys):
     for name in "ab":
-        (tmp_path / f"{name}.wav").write_bytes(wav(noise()))
+        (tmp_path / f"{name}.wav").write_bytes(sound(hiss(8000)))
     rows = [("a.wav", "cut", "verb"), ("a.wav", "三", "../noun"), ("b.wav", "a,b", "../noun"), ("b.wav", "x", "adverb")]
     path = manifest(tmp_path, *rows, header=("path", "label", "head"))
     folder = tmp_path / "out"
@@ -182,7 +186,7 @@ def test_heads(two_heads, tmp_path, capsys):
     assert sorted(p.name for p in folder.iterdir()) == ["c-___noun.csv", "c-verb.csv", "p.csv"]
     matrix = table(folder / "c-___noun.csv")
     assert (
-        matrix[0] == ["true \\ predicted", "三", "two\nlines", "a,b"]
+        matrix[0] == ["true \\ predicted", "三", '"two\\nlines"', "a,b"]
         and [row[0] for row in matrix[1:]] == matrix[0][1:]
     )
     assert [sum(map(int, row[1:])) for row in matrix[1:]] == [1, 0, 1]
@@ -253,7 +257,7 @@ def test_predictions_of_something_else_are_left_alone(model, two_heads, digits, 
     deeper.mkdir()
     elsewhere = manifest(deeper, (DEMO / "one.wav", "one"))
     other_model = str(tmp_path / "other.npz")
-    minirep.save(classifier({"class": 12}, {"class": DIGITS}), other_model)
+    minirep.save(tiny_classifier({"class": 12}, {"class": DIGITS}), other_model)
     commands = [["eval", digits, "--model", model, "--views", "2"], ["eval", elsewhere, "--model", model],
                 ["eval", digits, "--model", other_model]]  # fmt: skip
     for command in commands:
@@ -298,7 +302,7 @@ def test_several_processes_say_the_same(model, tmp_path, capsys):
 
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
 def test_ctrl_c_ends_all_processes(model, tmp_path):
-    (tmp_path / "a.wav").write_bytes(wav(noise(400_000)))
+    (tmp_path / "a.wav").write_bytes(sound(hiss(400_000)))
     for i in range(3000):
         (tmp_path / f"{i}.wav").symlink_to("a.wav")
     path = manifest(tmp_path, *((f"{i}.wav", "one") for i in range(3000)))
@@ -324,7 +328,7 @@ def test_ctrl_c_ends_all_processes(model, tmp_path):
 
 
 def test_a_process_that_dies_is_one_line(model, digits, monkeypatch, capsys):
-    monkeypatch.setattr(cli_eval, "_begin", _die)
+    monkeypatch.setattr(pool, "_begin", _die)
     assert main(["eval", digits, "--model", model, "--jobs", "2"]) == 2
     err = capsys.readouterr().err
     assert err.startswith("minirep: error: one of 2 processes was ended")

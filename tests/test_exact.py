@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import SEEDS, architectures, inputs, rational_input, rational_network
+from strategies import SEEDS, architectures, fused_layer, inputs, rational_input, rational_network
 
 from minirep import network, ops, reparam
-from minirep.config import INCEPTION, ORDERS, REP, Architecture
+from minirep.architecture import INCEPTION, ORDERS, REP, Architecture
 from minirep.network import Conv, Depthwise, block_forward
+from minirep.reparam import is_fused
 
 small = {"stages": 2, "blocks": 2, "width": 3, "kernel": 9}
 places = {"frames": 9, "mels": 9}
@@ -29,7 +30,7 @@ def identical(a, b) -> bool:
 
 
 def first_block(arch, seed):
-    return rational_network(arch, seed).stages[0][0]
+    return rational_network(arch, seed).blocks["stages.0.0"]
 
 
 def a_layer(arch, seed) -> Depthwise:
@@ -45,21 +46,21 @@ def activations(channels, seed, shape=(1, 5, 4)):
 def test_folding_a_batch_norm_is_exact(arch, seed):
     block = first_block(arch, seed)
     x = activations(arch.width, seed)
-    assert reparam.fold(block.reduce).bn is None
-    assert identical(ops.pointwise(x, reparam.fold(block.reduce)), ops.pointwise(x, block.reduce))
+    assert reparam.fold(block.entry).bn is None
+    assert identical(ops.pointwise(x, reparam.fold(block.entry)), ops.pointwise(x, block.entry))
     stem = rational_network(arch, seed).stem
     x = rational_input((1, 8, 7, 1), seed)
     assert identical(ops.stem(x, reparam.fold(stem)), ops.stem(x, stem))
-    biased = replace(block.reduce, bias=block.reduce.bn.shift)  # a convolution may have a bias and a batch norm
+    biased = replace(block.entry, bias=block.entry.bn.shift)  # a convolution may have a bias and a batch norm
     x = activations(arch.width, seed)
     assert identical(ops.pointwise(x, reparam.fold(biased)), ops.pointwise(x, biased))
 
 
 @given(architectures(**small), SEEDS, st.integers(0, 4), st.sampled_from((1, 2)))
-def test_widening_a_kernel_is_exact(arch, seed, extra, axis):
+def test_padding_a_kernel_is_exact(arch, seed, extra, axis):
     kernel = a_layer(arch, seed).branches[0].weight
     x = activations(arch.width, seed)
-    wide = reparam.widen(kernel, len(kernel) + 2 * extra)
+    wide = reparam.pad_kernel(kernel, len(kernel) + 2 * extra)
     assert len(wide) == len(kernel) + 2 * extra
     assert identical(ops.depthwise_conv(x, wide, axis), ops.depthwise_conv(x, kernel, axis))
 
@@ -84,7 +85,7 @@ def test_absorbing_the_identity_is_exact(arch, seed, identity):
 
 @given(architectures(kinds=(INCEPTION,), **small), SEEDS)
 def test_collapsing_two_convolutions_is_exact(arch, seed):
-    first, second = (reparam.fold(conv) for conv in first_block(arch, seed).mix)
+    first, second = (reparam.fold(conv) for conv in first_block(arch, seed).expand_project)
     x = activations(arch.width, seed)
     both = ops.pointwise(ops.pointwise(x, first), second)
     assert identical(ops.pointwise(x, reparam.collapse(first, second)), both)
@@ -93,16 +94,16 @@ def test_collapsing_two_convolutions_is_exact(arch, seed):
 
 @given(architectures(kinds=(REP,), **small), SEEDS)
 def test_nothing_is_collapsed_across_a_relu(arch, seed):
-    convs = tuple(reparam.fold(conv) for conv in first_block(arch, seed).mix)
+    convs = tuple(reparam.fold(conv) for conv in first_block(arch, seed).expand_project)
     assert reparam.collapse_linear(convs) == convs
 
 
 @given(architectures(**small), SEEDS)
 def test_a_fused_block_is_exact(arch, seed):
     net = rational_network(arch, seed)
-    blocks = [block for blocks in net.stages for block in blocks]
+    blocks = list(net.blocks.values())
     block = blocks[seed % len(blocks)]
-    x = activations(block.reduce.weight.shape[0], seed)
+    x = activations(block.entry.weight.shape[0], seed)
     fused = reparam.fuse_block(block)
     y = block_forward(block, x)
     assert identical(block_forward(fused, x), y)
@@ -114,7 +115,7 @@ def test_a_fused_network_is_exact_up_to_its_logits(arch, seed, shape):
     net = rational_network(arch, seed)
     x = rational_input((1, *shape[1:]), seed)
     fused = reparam.fuse(net)
-    assert network.is_fused(fused) and not network.is_fused(net)
+    assert is_fused(fused) and not is_fused(net)
     before, after, partly = (network.logits(n, x) for n in (net, fused, reparam.merge_only(net)))
     defined = naive.network(net, x[0])
     assert list(before) == list(after) == list(arch.heads)
@@ -142,7 +143,7 @@ def test_the_order_of_branches_does_not_matter(arch, seed, random):
     layer = a_layer(arch, seed)
     shuffled = list(layer.branches)
     random.shuffle(shuffled)
-    one, other = (reparam.fuse_layer(replace(layer, branches=tuple(b))) for b in (layer.branches, shuffled))
+    one, other = (fused_layer(replace(layer, branches=tuple(b))) for b in (layer.branches, shuffled))
     assert identical(one.branches[0].weight, other.branches[0].weight)
     assert identical(one.branches[0].bias, other.branches[0].bias)
 
@@ -196,5 +197,5 @@ def test_a_dirac_branch_is_the_identity(arch, seed):
     as_identity = replace(layer, identity=True)
     x = activations(arch.width, seed)
     assert identical(ops.depthwise(x, as_branch), ops.depthwise(x, as_identity))
-    one, other = reparam.fuse_layer(as_branch).branches[0], reparam.fuse_layer(as_identity).branches[0]
+    one, other = fused_layer(as_branch).branches[0], fused_layer(as_identity).branches[0]
     assert identical(one.weight, other.weight) and identical(one.bias, other.bias)

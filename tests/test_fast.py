@@ -24,15 +24,16 @@ from strategies import Plain, float_network, log_mels
 
 pytest.importorskip("numba")
 
-from minirep import RECIPES, Classifier, MinirepError, bounds, classify, fuse, network, ops, save
+from minirep import RECIPES, Classifier, MinirepError, fuse, load, network, ops, random_network, save
+from minirep.architecture import INCEPTION, ORDERS, REP, Architecture
+from minirep.architecture import build as assemble
 from minirep.cli import main
-from minirep.config import INCEPTION, ORDERS, REP, Architecture
 from minirep.errors import MissingExtra
 from minirep.fast import available, build, memory, supports, target
 from minirep.fast import threads as teams
 from minirep.fast.compiled import CompiledNetwork
-from minirep.network import as_type, random_network
-from minirep.network import build as assemble
+from minirep.proof import bounds
+from minirep.tree import as_type
 
 JIT_OFF = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
 compiled_only = pytest.mark.skipif(JIT_OFF, reason="Numba's compiler is off")
@@ -41,11 +42,11 @@ compiled_only = pytest.mark.skipif(JIT_OFF, reason="Numba's compiler is off")
 def within_bounds(net, x, threads=1) -> bool:
     """Every stage and every probability is as near to the exact ones as rounding lets them be."""
     fast = CompiledNetwork(net, threads) if available(net) else Plain(net)
-    known = list(bounds.stages(net, x, "float32"))
+    known = list(bounds.through_stages(net, x, "float32"))
     found = list(fast.stages(x))
     assert [name for name, _ in found] == [name for name, _ in known]
     for (name, y), (_, k) in zip(found, known):
-        error, allowed = np.abs(y - k.value), k.own + k.error
+        error, allowed = np.abs(y - k.value), k.value_error + k.error
         assert y.dtype == np.float32 and y.shape == k.value.shape
         assert (error <= allowed).all(), f"{name}: off by {error.max()}, allowed {allowed.max()}"
     plain = network.forward(net, x)
@@ -168,7 +169,8 @@ def test_what_is_not_a_number_is_not_hidden():
     net = random_network(Architecture(width=4, depths=(1,), time_kernels=((3,),), freq_kernels=((3,),),
                                       time_strides=(1,), freq_strides=(1,), heads={"class": 2}, frames=32))  # fmt: skip
     block = net.stages[0][0]
-    broken = replace(block, mix=(block.mix[0], replace(block.mix[1], weight=np.full_like(block.mix[1].weight, np.nan))))
+    expand, project = block.expand_project
+    broken = replace(block, expand_project=(expand, replace(project, weight=np.full_like(project.weight, np.nan))))
     clf = Classifier(replace(net, stages=((broken,),)), RECIPES["nsynth"])
     assert np.isnan(clf.probabilities(log_mels((1, 32, 128), 0))["class"]).all()
 
@@ -288,12 +290,18 @@ def test_what_the_kernels_do_not_cover_goes_to_numpy():
         assert Classifier(other, RECIPES["nsynth"], backend="numba").backend == "numpy"
 
 
-def test_without_numba(monkeypatch):
+def test_without_numba(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "minirep.fast", None)
-    monkeypatch.delattr(classify.audio.__package__ + ".fast", raising=False)
+    monkeypatch.delattr("minirep.fast", raising=False)
     assert small_classifier().backend == "numpy"
+    wanting = small_classifier(backend="numba")  # the backend is chosen at its first use
     with pytest.raises(MissingExtra, match=r"pip install 'minirep\[fast\]'"):
-        small_classifier(backend="numba")
+        wanting.prepare()
+    with pytest.raises(MissingExtra):
+        wanting.probabilities(log_mels((1, 32, 128), 0))
+    save(wanting, tmp_path / "model.npz")
+    with pytest.raises(MissingExtra):
+        load(tmp_path / "model.npz", backend="numba")
 
 
 @compiled_only
@@ -304,7 +312,7 @@ def test_a_numba_that_cannot_be_imported(monkeypatch, tmp_path):
     monkeypatch.setattr(build, "kept", lambda: False)
     assert small_classifier().backend == "numpy"
     with pytest.raises(MinirepError, match=r"cannot be imported: Numba needs NumPy 9.9 or less.$"):
-        small_classifier(backend="numba")
+        small_classifier(backend="numba").prepare()
 
 
 def test_a_classifier_travels_between_processes():
@@ -337,13 +345,13 @@ PROGRAM = textwrap.dedent(
     """
     import sys
     import numpy as np
-    from minirep import RECIPES, Classifier, fuse, network
-    from minirep.config import Architecture, INCEPTION, REP
+    from minirep import RECIPES, Classifier, fuse, network, random_network
+    from minirep.architecture import Architecture, INCEPTION, REP
     for kind in (REP, INCEPTION):
         for width in (4, 20):
             kernels = ((21, 11, 3), (5, 3, 3))
             arch = Architecture(kind, width, (1, 1), kernels, kernels, (1, 2), (1, 2), heads={"class": 5}, frames=32)
-            net = network.random_network(arch)
+            net = random_network(arch)
             x = np.random.default_rng(0).normal(-5, 3, (2, 50, 128)).astype(np.float32)
             for form in (net, fuse(net)):
                 clf = Classifier(form, RECIPES["nsynth"])

@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minirep import RECIPES, Architecture, Classifier, MinirepError, Recipe, audio, network, store
+import minirep
+from minirep import RECIPES, Architecture, Classifier, MinirepError, Recipe, random_network
+from minirep.audio.resample import _pulses
 
 SCRIPT = Path(__file__).parent / "fuzz/fuzz.py"
 RUNS = {"wav": 1000, "checkpoint": 400, "model": 400, "yaml": 2000, "manifest": 2000}
@@ -36,14 +38,14 @@ def model(tmp_path):
     arch = Architecture(width=1, depths=(1,), time_kernels=((3,),), freq_kernels=((3,),), time_strides=(1,),
                         freq_strides=(1,), heads={"class": 2})  # fmt: skip
     path = tmp_path / "model.npz"
-    store.save(Classifier(network.random_network(arch), RECIPES["vggsound"], backend="numpy"), path)
+    minirep.save(Classifier(random_network(arch), RECIPES["vggsound"], backend="numpy"), path)
     return path
 
 
 def refused(path) -> str:
     """The one line that a model's reader says."""
     with pytest.raises(MinirepError) as caught:
-        store.load(path, "numpy")
+        minirep.load(path, "numpy")
     assert str(caught.value).isprintable()
     return str(caught.value)
 
@@ -97,7 +99,7 @@ def test_the_largest_filter_takes_little_memory():
     """A WAV of 108 bytes with a rate of 759,600 Hz took 65 MiB, most of them to make the resampler's matrix of 5."""
     tracemalloc.start()
     try:
-        matrix = audio._pulses.__wrapped__(40, 1899, 2)
+        matrix = _pulses.__wrapped__(40, 1899, 2)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

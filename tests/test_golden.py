@@ -12,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from trees import layer_at
 
 import minirep
-from minirep.checkpoint import read_checkpoint, stored_merged
-from minirep.config import published_labels
+from minirep import read_checkpoint
+from minirep.files.checkpoint import stored_merged
 from minirep.network import forward, stages
+from minirep.recipe import published_labels
 from minirep.reparam import fuse, merge_branches
 
 FOLDER = os.environ.get("MINIREP_GOLDEN")
@@ -76,8 +78,7 @@ def test_the_whole_classifier(case):
 def test_merged_kernels_beside_the_branches_are_theirs(folder):
     network = read_checkpoint(folder / "checkpoint.pyth").network
     for path, conv in stored_merged(folder / "checkpoint.pyth").items():
-        _, stage, block, _, i, j = path.split(".")
-        (merged,) = merge_branches(network.stages[int(stage)][int(block)].paths[int(i)][int(j)]).branches
+        (merged,) = merge_branches(layer_at(network, path)).branches
         np.testing.assert_allclose(conv.weight, merged.weight, rtol=0, atol=1e-6 * np.abs(merged.weight).max())
         np.testing.assert_allclose(conv.bias, merged.bias, rtol=0, atol=1e-6 * max(1, np.abs(merged.bias).max()))
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minirep import measures
+from minirep.evaluate import measures
 
 # Four clips of three classes, worked out by hand below.
 P = np.array([[0.8, 0.1, 0.1], [0.3, 0.5, 0.2], [0.6, 0.3, 0.1], [0.2, 0.2, 0.6]])
@@ -47,7 +47,8 @@ def test_d_prime():
 
 def test_a_bin_holds_its_upper_edge():
     p = np.array([[0.2, 0.2, 0.2, 0.2, 0.2], [0.6, 0.4, 0, 0, 0], [1, 0, 0, 0, 0]])
-    count, confidence, right = measures.calibration(p, np.array([0, 1, 0]), bins=5)
+    found = measures.calibration(p, np.array([0, 1, 0]), bins=5)
+    count, confidence, right = found.count, found.confidence, found.right
     assert count.tolist() == [1, 0, 1, 0, 1]
     np.testing.assert_array_equal(confidence, [0.2, np.nan, 0.6, np.nan, 1])
     np.testing.assert_array_equal(right, [1, np.nan, 0, np.nan, 1])
@@ -116,7 +117,8 @@ def test_laws(case):
     matrix = measures.confusion(p, truth)
     np.testing.assert_array_equal(matrix.sum(axis=1), m.of)
     np.testing.assert_array_equal(np.diag(matrix), m.right)
-    counts, confidence, right = measures.calibration(p, truth)
+    found = measures.calibration(p, truth)
+    counts, confidence, right = found.count, found.confidence, found.right
     assert counts.sum() == m.clips and (counts[counts > 0] @ right[counts > 0]) == pytest.approx(m.right.sum())
     assert counts[counts > 0] @ confidence[counts > 0] == pytest.approx(p.max(axis=1).sum())
     for c in range(p.shape[1]):  # the opposite score wins where the other loses

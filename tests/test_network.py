@@ -1,4 +1,4 @@
-"""The tree: how it is built and checked, what flows through it, and what it costs."""
+"""The network: how it is built and checked, what flows through it, and what it costs."""
 
 import dataclasses
 
@@ -8,11 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import minirep
-from minirep import RECIPES, Architecture, MinirepError, fuse, network, ops
-from minirep.config import INCEPTION, REP
+from minirep import RECIPES, Architecture, MinirepError, fuse, network, ops, random_network
+from minirep.architecture import INCEPTION, REP, build
+from minirep.check import check
 from minirep.count import costs, total
-from minirep.network import Conv, as_type, build, check, convs, forward, is_fused, map_arrays, random_network
+from minirep.network import Conv, forward
 from minirep.reparam import merge_only
+from minirep.tree import named_arrays
 
 SMALL = {kind: random_network(Architecture(kind=kind, width=4, depths=(1, 2, 1, 1))) for kind in (REP, INCEPTION)}
 
@@ -71,7 +73,8 @@ def test_what_tells_the_two_networks_apart():
     rep, inception = SMALL[REP].stages[0][0], SMALL[INCEPTION].stages[0][0]
     assert [[len(layer.branches) for layer in path] for path in rep.paths] == [[3, 3]]
     assert [[len(layer.branches) for layer in path] for path in inception.paths] == [[1, 1]] * 3
-    assert rep.reduce.relu and rep.mix[0].relu and not inception.reduce.relu and not inception.mix[0].relu
+    assert rep.entry.relu and rep.expand_project[0].relu
+    assert not inception.entry.relu and not inception.expand_project[0].relu
     assert rep.shortcut is None and SMALL[REP].stages[1][0].shortcut is not None  # stage 1 keeps width and stride
 
 
@@ -119,21 +122,9 @@ def test_costs_follow_the_activations(kind):
 
 
 def test_parameters_are_the_arrays_sizes():
-    sizes = []
-    map_arrays(SMALL[REP], lambda a: sizes.append(a.size) or a)
-    statistics = sum(2 * conv.bn.mean.size for conv in convs(SMALL[REP]))
+    sizes = [array.size for array in named_arrays(SMALL[REP]).values()]
+    statistics = sum(2 * conv.bn.mean.size for conv in SMALL[REP].convs)
     assert total(costs(SMALL[REP], 64)).parameters == sum(sizes) - statistics
-
-
-def test_trees_are_frozen():
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        SMALL[REP].stem.relu = False
-
-
-def test_as_type():
-    double = as_type(SMALL[REP], np.float64)
-    assert double.dtype == np.float64 and SMALL[REP].dtype == np.float32
-    assert not is_fused(double) and is_fused(fuse(double))
 
 
 def damaged():
@@ -146,11 +137,11 @@ def damaged():
 
     even = dataclasses.replace(block.paths[0][0], branches=(Conv(np.zeros((4, 4), np.float32)),))
     yield "stem.weight", dataclasses.replace(net, stem=Conv(np.zeros((5, 7, 4), np.float32)))
-    yield "stages.0.0.reduce.weight", with_block(reduce=Conv(np.zeros((3, 4), np.float32)))
-    yield "stages.0.0.reduce.weight", with_block(reduce=Conv(np.zeros((4, 4), np.float64)))
-    yield "stages.0.0.reduce.bias", with_block(reduce=Conv(np.zeros((4, 4), np.float32), np.zeros(5, np.float32)))
+    yield "stages.0.0.entry.weight", with_block(entry=Conv(np.zeros((3, 4), np.float32)))
+    yield "stages.0.0.entry.weight", with_block(entry=Conv(np.zeros((4, 4), np.float64)))
+    yield "stages.0.0.entry.bias", with_block(entry=Conv(np.zeros((4, 4), np.float32), np.zeros(5, np.float32)))
     yield "odd number of taps", with_block(paths=((even,),))
-    yield "stages.0.0.mix.1.weight", with_block(mix=block.mix[:1] * 2)
+    yield "stages.0.0.expand_project.1.weight", with_block(expand_project=block.expand_project[:1] * 2)
     yield "stages.0.0.shortcut", with_block(stride=(2, 2))
     yield "stages.0.0.stride", with_block(stride=(0, 1))
     yield "heads", dataclasses.replace(net, heads={})

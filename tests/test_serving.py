@@ -15,14 +15,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from stand_ins import tiny_classifier
 
 import minirep
-from minirep import RECIPES, Architecture, Classifier, network, store
+from minirep.files.models import default_model
 
 GUIDE = Path(__file__).parents[1] / "docs" / "guide"
 DEMO = Path(minirep.__file__).parent / "data" / "demo"
 CLIPS = sorted(map(str, DEMO.glob("*.wav")))
-SPEECH = RECIPES["speech-commands-v2"]
 
 
 def backends():
@@ -35,8 +35,7 @@ def backends():
 
 @pytest.fixture(scope="module", params=backends())
 def clf(request):
-    arch = Architecture(width=2, depths=(1, 1, 1, 1), heads={"class": 5}, frames=SPEECH.frames)
-    return Classifier(network.random_network(arch), SPEECH, backend=request.param).fused()
+    return tiny_classifier({"class": 5}, backend=request.param).fused()
 
 
 def answer(clf, path):
@@ -92,8 +91,7 @@ def test_after_a_fork_both_sides_work(clf):
 
 
 def test_a_process_pool_that_starts_afresh():
-    arch = Architecture(width=2, depths=(1, 1, 1, 1), heads={"class": 5}, frames=SPEECH.frames)
-    clf = Classifier(network.random_network(arch), SPEECH, backend="numpy")
+    clf = tiny_classifier({"class": 5}, backend="numpy")
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         found = pool.submit(clf.classify, CLIPS[0]).result(60)
     np.testing.assert_array_equal(found.probabilities["class"], answer(clf, CLIPS[0]))
@@ -117,8 +115,7 @@ def run_code(page, name):
 @pytest.fixture
 def default(monkeypatch):
     """Stands for the shipped model, which may not be there."""
-    arch = Architecture(width=2, depths=(1, 1, 1, 1), heads={"class": 5}, frames=SPEECH.frames)
-    clf = Classifier(network.random_network(arch), SPEECH, backend="numpy")
+    clf = tiny_classifier({"class": 5}, backend="numpy")
     monkeypatch.setattr(minirep, "load", lambda *_, **__: clf)
     return clf
 
@@ -181,7 +178,7 @@ def test_an_archive_when_a_worker_is_lost(default, archive, cluster, tmp_path):
 def test_an_archive_by_the_program_as_a_file(archive, tmp_path):
     """It starts workers of its own, each of which imports the file, and leaves none behind."""
     pytest.importorskip("distributed", reason="needs Dask, of the extra programs")
-    if not store.default_model().exists():
+    if not default_model().exists():
         pytest.skip("the default model has not been made yet (minirep/data/digits.npz)")
     (tmp_path / "archive.py").write_text(shown_code("many-machines.md"), "utf-8")
     path = os.pathsep.join([str(Path(minirep.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])

@@ -7,18 +7,21 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from test_stream import SMALL, Told, bursts, noise, wav
+from audio_files import hiss, sound
+from stand_ins import SMALL, Loudness, bursts
 
-from minirep import Stream, audio, timeline
+from minirep import Stream, audio
 from minirep.cli import main
+from minirep.figures import MAX_COLUMNS, LongLogMel
 from minirep.frontend import log_mel
+from minirep.stream import events_of
 
 
 @pytest.fixture(autouse=True)
 def told(monkeypatch):
     """The commands get a classifier that hears loudness."""
-    clf = Told()
-    monkeypatch.setattr("minirep.store.load", lambda *_: clf)
+    clf = Loudness()
+    monkeypatch.setattr("minirep.cli.classify.load", lambda *_: clf)
     return clf
 
 
@@ -26,7 +29,7 @@ def told(monkeypatch):
 def recording(tmp_path):
     """Ten seconds with bursts at 1, 4 and 7 s."""
     path = tmp_path / "long.wav"
-    path.write_bytes(wav(np.concatenate(list(bursts(10))), 8000))
+    path.write_bytes(sound(np.concatenate(list(bursts(10))), 8000))
     return str(path)
 
 
@@ -42,7 +45,7 @@ def test_for_people(recording, capsys):
 
 
 def test_for_programs(recording, tmp_path, capsys):
-    (tmp_path / "quiet.wav").write_bytes(wav(np.zeros(8000), 8000))
+    (tmp_path / "quiet.wav").write_bytes(sound(np.zeros(8000), 8000))
     assert run(recording, tmp_path / "quiet.wav", "--json", "--hop", 0.1) == 0
     loud, quiet = json.loads(capsys.readouterr().out)
     assert loud["seconds"] == 10 and quiet == {"file": str(tmp_path / "quiet.wav"), "seconds": 1.0, "events": []}
@@ -55,17 +58,15 @@ def test_for_programs(recording, tmp_path, capsys):
 
 def test_a_stream_of_the_same_sound_has_the_same_events(recording):
     sound = audio.open_recording(recording)
-    stream = Stream(Told(), 8000)
+    stream = Stream(Loudness(), 8000)
     want = stream.feed(sound.read(0, sound.length)) + stream.close()
-    assert [e for ended in timeline.walk(sound, Stream(Told(), 8000)) for e in ended] == want
+    assert [e for ended in events_of(sound, Stream(Loudness(), 8000)) for e in ended] == want
 
 
 def test_damage_is_told_behind_what_was_heard_before(recording, tmp_path, capsys):
-    samples = np.concatenate(list(bursts(10))).astype("<f4")
+    samples = np.concatenate(list(bursts(10)))
     samples[-100] = np.nan
-    data = wav(np.zeros(1), 8000)
-    data = data.replace(b"\x01\x00\x01\x00@\x1f\0\0\x80>\0\0\x02\0\x10\0", b"\x03\x00\x01\x00@\x1f\0\0\0}\0\0\x04\0 \0")
-    (tmp_path / "bad.wav").write_bytes(data[:-6] + len(samples.tobytes()).to_bytes(4, "little") + samples.tobytes())
+    (tmp_path / "bad.wav").write_bytes(sound(samples, 8000))
     assert run(tmp_path / "bad.wav", tmp_path / "none.wav", recording, "--json") == 1
     out, err = capsys.readouterr()
     bad, none, good = json.loads(out)
@@ -97,24 +98,26 @@ def test_the_picture(recording, tmp_path, capsys):
     capsys.readouterr()
     assert run(recording, "--plot", tmp_path / "a.docx") == 2
     assert "found no ending for a picture" in capsys.readouterr().err
-    (tmp_path / "short.wav").write_bytes(wav(noise(500), 8000))
+    (tmp_path / "short.wav").write_bytes(sound(hiss(500), 8000))
     assert run(tmp_path / "short.wav", "--plot", tmp_path / "short.png", "--all") == 0
 
 
 @pytest.mark.parametrize("hop", [0.05, 0.1])
 def test_the_picture_shows_every_frame_once(hop):
-    samples = noise(20000)
-    picture = timeline.Picture(2.5, SMALL)
-    for _ in timeline.walk(audio.from_array(samples, 8000), Stream(Told(), 8000, hop=hop), picture):
-        pass
+    samples = hiss(20000)
+    picture, stream = LongLogMel(2.5, SMALL), Stream(Loudness(), 8000, hop=hop)
+    for _ in events_of(audio.from_array(samples, 8000), stream):
+        if stream.log_mel is not None:
+            picture.add(stream.start, stream.log_mel)
+    picture.add(stream.start, stream.log_mel, last=True)
     want = log_mel(samples, SMALL)
     assert picture.columns.shape == want.shape
     np.testing.assert_array_equal(picture.columns[1:-3], want[1:-3])  # but at its ends
 
 
 def test_the_picture_of_hours_is_no_larger():
-    long = timeline.Picture(3 * 3600, SMALL)
-    assert len(long.columns) <= timeline.COLUMNS
+    long = LongLogMel(3 * 3600, SMALL)
+    assert len(long.columns) <= MAX_COLUMNS
     row = np.zeros((SMALL.frames, 128), np.float32)
     long.add(1.5 * 3600, row)
     lit = np.flatnonzero(long.columns[:, 0] == 0)
@@ -123,10 +126,12 @@ def test_the_picture_of_hours_is_no_larger():
 
 def test_memory_does_not_grow():
     sound = audio.Recording("long", 8000, 8000 * 10000, lambda start, stop: np.zeros(stop - start))
-    picture, peaks = timeline.Picture(10000, SMALL), []
-    stream = Stream(Told(), 8000, hop=0.25)
+    picture, peaks = LongLogMel(10000, SMALL), []
+    stream = Stream(Loudness(), 8000, hop=0.25)
     tracemalloc.start()
-    for i, _ in enumerate(timeline.walk(sound, stream, picture)):
+    for i, _ in enumerate(events_of(sound, stream)):
+        if stream.log_mel is not None:
+            picture.add(stream.start, stream.log_mel)
         stream.classifier.seen.clear()
         if i in (40, 120):
             peaks.append(tracemalloc.get_traced_memory()[1])

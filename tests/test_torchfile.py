@@ -13,9 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyth import Raw, Stored
 
-from minirep import Classifier, MinirepError
-from minirep.checkpoint import read_checkpoint
-from minirep.torchfile import MAX_INSTRUCTIONS, MAX_PICKLE, Tensor, TorchFile
+from minirep import Classifier, MinirepError, read_checkpoint
+from minirep.files.torchfile import MAX_INSTRUCTIONS, MAX_PICKLE, StoredTensor, TorchFile
 
 
 @pytest.fixture
@@ -502,4 +501,4 @@ def test_any_view_of_a_storage_is_numpys_view_or_refused(tmp_path_factory, shape
 
 def test_tensor_is_plain_data(path):
     tensor = content(path, [Stored(np.arange(6.0), "Half", shape=(2, 3))])[0]
-    assert isinstance(tensor, Tensor) and tensor.is_float and (tensor.size, tensor.nbytes) == (6, 12)
+    assert isinstance(tensor, StoredTensor) and tensor.is_float and (tensor.size, tensor.nbytes) == (6, 12)

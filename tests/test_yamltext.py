@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from minirep.yamltext import MAX_TEXT, parse
+from minirep.files.yamltext import MAX_TEXT, parse
 
 TEXT = """\
 # a comment

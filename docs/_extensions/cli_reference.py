@@ -35,10 +35,18 @@ class CliReference(SphinxDirective):
             usage = parser.format_usage().removeprefix("usage: ").rstrip()
             section += nodes.literal_block(usage, usage, language="text")
             section += listings(parser)
-            section += [nodes.paragraph(text=parser.epilog)] * bool(parser.epilog)
+            section += epilog(parser)
             self.state.document.note_explicit_target(section)
             sections.append(section)
         return sections
+
+
+def epilog(parser) -> list[nodes.Node]:
+    """The text after the arguments: a paragraph, or lines that keep their layout."""
+    text = parser.epilog or ""
+    if "\n" in text:
+        return [nodes.literal_block(text, text, language="text")]
+    return [nodes.paragraph(text=text)] if text else []
 
 
 def listings(parser) -> list[nodes.Node]:

@@ -15,8 +15,8 @@ import numpy as np
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 import minirep
-from minirep import audio, frontend, reparam, store
-from minirep.network import random_network
+from minirep import audio, frontend, reparam
+from minirep.files.models import default_model
 
 HERE = Path(__file__).parent
 DEMO = Path(minirep.__file__).parent / "data/demo"
@@ -152,7 +152,7 @@ def then_picture(style):
 
 @figure
 def last_answer(style):
-    if not store.default_model().exists():
+    if not default_model().exists():
         return None
     top = minirep.load().classify(DEMO / "nine.wav").top(5)[::-1]
     fig, ax = panel(style, 3, 2.2)
@@ -167,13 +167,14 @@ def last_answer(style):
 @figure
 def merge(style):
     """One channel of a first block: its folded branches along time, the identity, and their sum."""
-    layer = random_network(minirep.Architecture(width=8), seed=6).stages[0][0].paths[0][0]
+    layer = minirep.random_network(minirep.Architecture(width=8), seed=6).stages[0][0].paths[0][0]
     channel = 2
-    kernels = [reparam.widen(reparam.fold(b).weight, 21)[:, channel] for b in layer.branches]
+    kernels = [reparam.pad_kernel(reparam.fold(b).weight, 21)[:, channel] for b in layer.branches]
     identity = np.eye(21)[10]
     names = ["21 taps", "11 taps,\n5 zeros\nat each end", "3 taps,\n9 zeros\nat each end"]
     names += ["identity,\na single 1", "merged:\ntheir sum"]
-    rows = [*kernels, identity, reparam.fuse_layer(layer).branches[0].weight[:, channel]]
+    merged = reparam.absorb_identity(reparam.merge_branches(layer))
+    rows = [*kernels, identity, merged.branches[0].weight[:, channel]]
     assert np.allclose(rows[-1], sum(rows[:-1]), atol=1e-6)
     fig, axes = plt.subplots(5, 1, figsize=(5, 6), layout="constrained", sharex=True, sharey=True)
     taps = np.arange(-10, 11)
@@ -368,7 +369,7 @@ def block_inception_fused(style):
 
 # --- the open questions -----------------------------------------------------------------------------------------------
 
-ANSWERS = HERE.parents[1] / "tutorials/training/answers"  # what tutorials/training/questions.py measured
+ANSWERS = HERE.parents[1] / "tutorials/open_questions/answers"  # what questions.py beside them measured
 
 
 def answers(name):

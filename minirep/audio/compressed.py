@@ -1,116 +1,182 @@
 """FLAC, Ogg, MP3 and other formats, decoded by the package soundfile (extra ``audio``)."""
 
 import contextlib
-import shutil
-import tempfile
-from collections.abc import Iterator
-from typing import BinaryIO
+import io
+from collections.abc import Callable, Iterator
+from typing import IO
 
 import numpy as np
 
-from ..errors import MinirepError, MissingExtra
-from .recording import BLOCK, Recording, whole_rate
+from ..errors import MinirepError, expect, warn
+from .formats import find_mp3, skip_id3
+from .recording import BLOCK, CUT, ENDLESS, LOWEST, Recording, whole_rate
+from .wav import MPEG, WavLayout
 
-ENDLESS = 1 << 48  # a length beyond is libsndfile's way to say that a header does not tell
 KEPT = 1 << 20  # samples of a sound that is decoded from its beginning on: 24 s at 44.1 kHz, 4 MiB
+DELAY = 5 * 1152  # samples that MP3 decoders leave out at both ends, and more than one frame in doubt
 
 
-def read_compressed(file: BinaryIO, name: str) -> Recording:
+class Unreadable(MinirepError):
+    """What one library does not read, and why; without a reason: the library is not installed."""
+
+
+def read_compressed(file: IO[bytes], wav: WavLayout | None, name: str, partial: bool) -> Recording:
+    """The recording in a file that soundfile reads; ``wav`` tells where a WAV's samples are. Raises Unreadable."""
     try:
         import soundfile
     except ImportError as error:
-        raise MissingExtra("soundfile", "audio", f"{name}: found no WAV of integers or floats: other sound") from error
+        raise Unreadable from error
     except OSError as error:  # the package is there, the C library under it is not
         raise MinirepError(f"{name}: soundfile cannot load libsndfile, which has to be installed ({error})") from error
-    path = getattr(file, "name", None)
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(_failures(name, "found no sound", "; expected WAV, FLAC, OGG, MP3 or the like"))
-        if not isinstance(path, (str, bytes)):  # a stream's copy has no name, and libsndfile knows MP3s by path alone
-            named = stack.enter_context(tempfile.NamedTemporaryFile())
-            file.seek(0)
-            shutil.copyfileobj(file, named)
-            named.flush()
-            path = named.name
-        sound = soundfile.SoundFile(path)
-    rate = whole_rate(sound.samplerate, name)
-    if sound.format == "RAW":  # libsndfile took the name's ending for its word
-        raise MinirepError(f"{name}: found no header that tells what its samples are; expected WAV, FLAC, OGG, MP3 ...")
-    if not sound.seekable():  # a few old telephone codings
-        raise MinirepError(f"{name}: found {sound.subtype_info}, which is read in one go only; convert it to WAV")
-    sound.seekable = lambda: False  # or soundfile itself seeks after each read to where it is: in an MP3 that does harm
-    inexact = sound.subtype.startswith(("VORBIS", "OPUS", "MPEG")) or sound.frames > ENDLESS
-    decoder = (ForwardDecoder if inexact else SeekingDecoder)(sound, name)
-    if decoder.length < 1:
-        raise MinirepError(f"{name}: found no samples, expected at least one")
-    return Recording(name, rate, decoder.length, decoder.fetch, decoder.block)
+    start, stop = (wav.offset, wav.offset + wav.size) if wav and wav.tag in MPEG else (skip_id3(file), None)
+    mp3 = None if wav and wav.tag not in MPEG else find_mp3(file, start)
+    start = start if mp3 is None else mp3.start
+
+    def open_sound():
+        return soundfile.SoundFile(Section(file, start, stop, endless=mp3 is not None and not mp3.exact))
+
+    try:
+        sound = open_sound()
+    except (RuntimeError, OSError, ValueError, TypeError) as error:
+        raise Unreadable(getattr(error, "error_string", str(error))) from error
+    rate = whole_rate(sound.samplerate, name, LOWEST)
+    lossy = sound.subtype.startswith(("VORBIS", "OPUS", "MPEG"))
+    if not (lossy or partial) and sound.seekable() and sound.frames < ENDLESS:
+        expect(sound.frames, f"{name}: found no samples, expected at least one")
+        seeking = SeekingDecoder(sound, name)
+        return Recording(name, rate, sound.frames, seeking.fetch, seeking.size)
+    promised = 0 if sound.frames >= ENDLESS else int(0.98 * sound.frames)
+    promised = promised if mp3 is None else mp3.promised - DELAY
+    forward = ForwardDecoder(lambda: _blocks(open_sound(), name), name, promised, partial)
+    return Recording(name, rate, forward.length, forward.fetch)
+
+
+class Section(io.RawIOBase):
+    """The bytes [start, stop) of a file as a file of its own, without the name that libsndfile would judge it by.
+
+    libsndfile takes the length of an MP3 from the file's size and the bit rate of its beginning where no header tells
+    it, and reads no further. An ``endless`` section is as long as it likes, so that all of the file is read.
+    """
+
+    def __init__(self, file: IO[bytes], start: int, stop: int | None, endless: bool):
+        self._file, self._start, self._position = file, start, 0
+        self._size = (file.seek(0, io.SEEK_END) if stop is None else stop) - start
+        self._end = ENDLESS if endless else self._size
+        self.failed: OSError | None = None  # what libsndfile cannot be told while it reads
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._end}[whence]
+        if position >= 0:  # else stay, as a file does
+            self._position = position
+        return self._position
+
+    def readinto(self, buffer) -> int:
+        if self._position > self._size:  # what looks for a tag at the end finds none
+            count = max(0, min(len(buffer), self._end - self._position))
+            buffer[:count] = bytes(count)
+        else:
+            try:
+                self._file.seek(self._start + self._position)
+                data = self._file.read(min(len(buffer), self._size - self._position))
+            except OSError as error:
+                self.failed, data = error, b""
+            count = len(data)
+            buffer[:count] = data
+        self._position += count
+        return count
 
 
 @contextlib.contextmanager
-def _failures(name: str, found: str, expected: str = "") -> Iterator[None]:
+def _failures(name: str) -> Iterator[None]:
     """Turn what soundfile raises into a MinirepError."""
     try:
         yield
     except (RuntimeError, OSError, ValueError, TypeError) as error:
-        raise MinirepError(f"{name}: {found} ({getattr(error, 'error_string', error)}){expected}") from error
+        raise MinirepError(f"{name}: damaged ({getattr(error, 'error_string', error)}){CUT}") from error
+
+
+def _read(sound, count: int, name: str) -> np.ndarray:
+    """The next samples, mono: (count,), or fewer where they end."""
+    sound.seekable = lambda: False  # or soundfile itself seeks after each read to where it is: in an MP3 that does harm
+    with _failures(name):
+        samples = sound.read(count, "float64", always_2d=True)  # (n, channels)
+        if sound.name.failed:
+            raise sound.name.failed
+    return samples.mean(axis=1)
+
+
+def _blocks(sound, name: str) -> Iterator[np.ndarray]:
+    """All samples, mono, block by block."""
+    while len(block := _read(sound, max(1, BLOCK // sound.channels), name)):
+        yield block
 
 
 class SeekingDecoder:
     """Decodes a stretch of a sound by going there."""
 
     def __init__(self, sound, name: str):
-        self.sound, self.name, self.length = sound, name, sound.frames
-        self.block = max(1, BLOCK // sound.channels)
-        self.position = 0  # of the next sample to be decoded
+        self.sound, self.name = sound, name
+        self.size = max(1, BLOCK // sound.channels)
 
     def fetch(self, start: int, stop: int) -> np.ndarray:
         """The samples [start, stop), mono: (stop - start,)."""
-        self.go_to(start)
-        return self.decode(stop - start)
-
-    def go_to(self, position: int):
-        with _failures(self.name, "damaged"):
-            self.sound.seek(position)
-        self.position = position
-
-    def decode(self, count: int, may_end: bool = False) -> np.ndarray:
-        """The next ``count`` samples, mono: (count,), or fewer if they ``may_end`` here."""
-        with _failures(self.name, "damaged"):
-            samples = self.sound.read(count, "float64", always_2d=True)  # (n, channels)
-        self.position += len(samples)
-        if len(samples) < count and not may_end:
+        with _failures(self.name):
+            self.sound.seek(start)
+        samples = _read(self.sound, stop - start, self.name)
+        if len(samples) < stop - start:
+            found, promised = start + len(samples), self.sound.frames
             raise MinirepError(
-                f"{self.name}: truncated: found {self.position} of the {self.sound.frames} samples its header promises"
+                f"{self.name}: truncated: found {found} of the {promised} samples its header promises{CUT}"
             )
-        return samples.mean(axis=1)
+        return samples
 
 
-class ForwardDecoder(SeekingDecoder):
+class ForwardDecoder:
     """Decodes from the beginning on, whatever the stretch, and keeps the last samples for a reader that steps back.
 
-    This is for Vorbis, Opus and MP3: libsndfile's seeks in them do not always lead to the same samples, and its lengths
-    are estimates, so that everything is decoded once just to count it.
+    This is for what cannot be sought in, and for Vorbis, Opus and MP3: libsndfile's seeks in them do not always lead to
+    the same samples, and its lengths are estimates, so that everything is decoded once just to count it.
     """
 
-    def __init__(self, sound, name: str):
-        super().__init__(sound, name)
-        self.last = np.zeros(0, np.float32)  # the samples before position
-        while self.advance(self.block, may_end=True):
-            pass
+    def __init__(self, blocks: Callable[[], Iterator[np.ndarray]], name: str, promised: int, partial: bool):
+        """``blocks()`` decodes from the beginning on; fewer than ``promised`` samples are an error."""
+        self.blocks, self.name = blocks, name
+        self.rewind()
+        try:
+            while self.advance():
+                pass
+            if self.position < promised:
+                raise MinirepError(f"{name}: truncated: found {self.position} samples, its header promises more{CUT}")
+        except MinirepError as error:
+            if not partial or not self.position:
+                raise
+            warn(str(error).removesuffix(CUT))
         self.length = self.position
-        if self.length < 0.98 * sound.frames < ENDLESS:
-            self.decode(1)  # says that it is truncated
+        expect(self.length, f"{name}: found no samples, expected at least one")
+
+    def rewind(self) -> None:
+        self.coming, self.position = self.blocks(), 0  # the blocks that follow; of the first sample in them
+        self.last = np.zeros(0, np.float32)  # the samples before it
 
     def fetch(self, start: int, stop: int) -> np.ndarray:
+        """The samples [start, stop), mono: (stop - start,)."""
         if start < self.position - len(self.last):
-            self.go_to(0)
-            self.last = self.last[:0]
-        while self.position < stop:
-            self.advance(min(stop - self.position, self.block))
+            self.rewind()
+        while self.position < stop and self.advance():
+            pass
         kept = self.position - len(self.last)  # where the last samples start
+        expect(self.position >= stop, f"{self.name}: truncated while it was being read")
         return self.last[start - kept : stop - kept]
 
-    def advance(self, count: int, may_end: bool = False) -> int:
-        """Decode the next samples; their number."""
-        new = self.decode(count, may_end)
-        self.last = np.concatenate([self.last, new.astype(np.float32)])[-KEPT:]
+    def advance(self) -> int:
+        """Decode the next samples; their number, 0 at the end."""
+        new = next(self.coming, ())
+        self.last = np.concatenate([self.last[-KEPT:], np.asarray(new, np.float32)])
+        self.position += len(new)
         return len(new)

@@ -4,21 +4,28 @@ import os
 import shutil
 import tempfile
 import weakref
-from typing import BinaryIO
+from typing import IO, Any
 
-from ..errors import MinirepError
+from ..errors import MinirepError, MissingExtra, expect
 from ..text import printable
-from . import compressed, wav
+from . import compressed, container, wav
+from .formats import FFMPEG_ONLY, HEAD, recognise, skip_id3
 from .recording import Recording
 
+CONVERT = "ffmpeg -i FILE out.wav"  # what helps with what is not read here
 
-def open_recording(source) -> Recording:
+
+def open_recording(source, partial: bool = False) -> Recording:
     """A recording from a sound file's path or a binary stream such as ``sys.stdin.buffer``.
 
-    WAV with integers of 8, 16, 24 or 32 bits or floats of 32 or 64 needs nothing else, with any number of channels
-    (their mean is taken), extensible or not, RF64 too. Other formats need the package soundfile; MP3, Vorbis and Opus
-    are decoded once to learn their length. A stream is first copied to a temporary file, up to its end. Raises
-    MinirepError, and its kind MissingExtra where soundfile is needed and not there.
+    WAV with integers of 8 to 64 bits, floats of 32 or 64, A-law or mu-law needs nothing else, with any number of
+    channels (their mean is taken), extensible or not, RF64 and RIFX too. FLAC, OGG, MP3 and others need the package
+    soundfile; M4A, AAC, WMA, WebM and others the package av. What has no reliable length is decoded once to learn it. A
+    stream is first copied to a temporary file, up to its end.
+
+    A file that was cut is an error. With ``partial`` it ends where it was cut or where its damage begins, and a
+    MinirepWarning says so; a file that holds a second WAV warns, too. Raises MinirepError, and its kind MissingExtra
+    where a package is needed and not there.
     """
     name = _name(source)
     try:
@@ -27,7 +34,7 @@ def open_recording(source) -> Recording:
         reason = getattr(error, "strerror", None) or error
         raise MinirepError(f"{name}: cannot be read ({reason}); expected a sound file or a binary stream") from error
     try:
-        recording = _from_file(file, name)
+        recording = _from_file(file, name, partial)
     except BaseException:
         file.close()
         raise
@@ -37,14 +44,14 @@ def open_recording(source) -> Recording:
 
 def _name(source) -> str:
     """What to call a path or a stream in a message: always one printable line."""
-    name = getattr(source, "name", None) if hasattr(source, "read") else source
+    name: Any = getattr(source, "name", None) if hasattr(source, "read") else source
     try:
         return printable(name)
     except TypeError:
         return "stream" if hasattr(source, "read") else type(source).__name__
 
 
-def _open(source) -> BinaryIO:
+def _open(source) -> IO[bytes]:
     """A file that can be sought in: the one at a path, or a copy of what a stream, pipe or device delivers."""
     if hasattr(source, "read"):
         copy = tempfile.SpooledTemporaryFile(max_size=1 << 24)  # noqa: SIM115 (on disk only beyond 16 MiB)
@@ -61,13 +68,32 @@ def _open(source) -> BinaryIO:
         return _open(file)
 
 
-def _from_file(file: BinaryIO, name: str) -> Recording:
+def _from_file(file: IO[bytes], name: str, partial: bool) -> Recording:
     try:
-        file.seek(0, os.SEEK_END)
-        size = file.tell()
-        if not size:
-            raise MinirepError(f"{name}: found an empty file, expected sound")
-        layout = wav.wav_layout(file, size, name)
-        return wav.read_wav(file, layout, name) if layout else compressed.read_compressed(file, name)
+        size = file.seek(0, os.SEEK_END)
+        expect(size, f"{name}: found an empty file, expected sound")
+        layout = wav.wav_layout(file, size, name, partial)
+        if layout is not None and layout.width:
+            return wav.read_wav(file, layout, name)
+        try:
+            return compressed.read_compressed(file, layout, name, partial)
+        except compressed.Unreadable as first:
+            try:
+                return container.read_container(file, name, partial)
+            except compressed.Unreadable as second:
+                raise _refusal(file, name, str(first), str(second)) from first
     except OSError as error:
         raise MinirepError(f"{name}: cannot be read ({error.strerror or error})") from error
+
+
+def _refusal(file: IO[bytes], name: str, soundfile: str, av: str) -> MinirepError:
+    """What to say of a file that neither package reads; an empty reason says that the package is not installed."""
+    file.seek(skip_id3(file))
+    kind = recognise(file.read(HEAD))
+    found = f"{name}: found {kind or 'no WAV'}" + (f" that soundfile cannot read ({soundfile})" if soundfile else "")
+    if kind not in FFMPEG_ONLY and not soundfile:
+        return MissingExtra("soundfile", "audio", f"{found}: other sound", f"or {CONVERT}")
+    if kind not in (None, "FLAC", "MP3") and not av:
+        return MissingExtra("av", "av", f"{found}: reading it", f"or {CONVERT}")
+    reasons = ", ".join(filter(None, (soundfile, av)))
+    return MinirepError(f"{name}: found no sound ({reasons}); expected WAV, FLAC, OGG, MP3 or the like, or {CONVERT}")

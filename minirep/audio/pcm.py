@@ -10,14 +10,15 @@ import time
 
 import numpy as np
 
-from ..errors import MinirepError
-from .wav import FLOAT, PCM, WavLayout, decode, is_placeholder, wav_layout
+from ..errors import MinirepError, warn
+from .formats import HEAD, frame, recognise
+from .recording import ENDLESS
+from .wav import FLOAT, MAX_CHUNKS, PCM, WavLayout, decode, wav_layout
 
 RAW = {"s16le": (PCM, 2), "f32le": (FLOAT, 4)}  # name: (WAV format tag, bytes a sample)
 CHUNK = 1 << 14  # bytes read at a time, at the most
 MAX_HEADER = 1 << 20  # bytes in front of a WAV's samples
-# How other formats begin. Taken for raw samples they would be noise, and nobody would be told.
-OTHERS = {b"fLaC": "FLAC", b"OggS": "Ogg", b"ID3": "MP3", b"FORM": "AIFF", b".snd": "AU", b"\x1aE\xdf\xa3": "Matroska"}
+DECODE = ": ffmpeg -i FILE -f wav - | minirep listen"
 
 
 class Pcm:
@@ -29,9 +30,13 @@ class Pcm:
     """
 
     def __init__(self, file, coding: str, rate: int | None, channels: int | None, usual_rate: int):
-        self._file, self._rest, self._left = file, b"", None  # bytes not decoded yet; bytes to come, if that is known
-        begin = b"" if coding in RAW else self._read_exactly(4, may_end=True)
-        if begin in (b"RIFF", b"RF64", b"BW64"):
+        self._file, self._rest = file, b""  # bytes not decoded yet
+        self._left: int | None = None  # bytes to come, if that is known
+        begin = b"" if coding in RAW else self._read_exactly(12, may_end=True)
+        if frame(begin):  # of MP3 or AAC, perhaps: only the next ones can tell
+            begin += self._read_exactly(HEAD, may_end=True)
+        kind = recognise(begin)
+        if kind == "WAV":
             coding, wav = "wav", self._read_header(begin)
             found = wav.rate, wav.channels
             if rate not in (None, found[0]) or channels not in (None, found[1]):
@@ -39,14 +44,16 @@ class Pcm:
                     f"standard input: found a WAV at {found[0]} Hz with {found[1]} channels, expected "
                     f"{rate or found[0]} Hz and {channels or found[1]}"
                 )
-            self.rate, self.channels, self._tag, self._width = *found, wav.tag, wav.width
+            self.rate, self.channels = found
+            self._tag, self._width, self._order = wav.tag, wav.width, wav.order
         else:
-            other = next((name for magic, name in OTHERS.items() if begin.startswith(magic)), None)
-            if coding == "wav" or other:
-                raise MinirepError(f"standard input: found {other or 'no WAV header'}, expected WAV or raw samples")
-            self._rest, coding = begin, "s16le" if coding == "auto" else coding
+            if (coding == "wav" and begin) or kind:
+                raise MinirepError(
+                    f"standard input: found {kind or 'no WAV header'}, expected WAV or raw samples{DECODE}"
+                )
+            self._rest, coding = begin, coding if coding in RAW else "s16le"
             self.rate, self.channels = rate or usual_rate, channels or 1
-            self._tag, self._width = RAW[coding]
+            self._tag, self._width, self._order = *RAW[coding], "<"
         self.coding = coding
 
     def read(self) -> np.ndarray | None:
@@ -54,22 +61,25 @@ class Pcm:
 
         Bytes at the end that are no whole sample (of every channel) are left out.
         """
-        new = self._read_some(CHUNK if self._left is None else min(CHUNK, self._left))
-        if not new:
+        if self._left == 0:
             return None
+        new = self._read_some(CHUNK if self._left is None else min(CHUNK, self._left + 13))
         if self._left is not None:
+            new, after = new[: self._left], new[self._left :]  # what has come with the last samples
             self._left -= len(new)
+            if "WAV" in (recognise(after), recognise(after[1:])):
+                warn("standard input: found another WAV behind the first; only the first is read")
         raw = self._rest + new
         whole = len(raw) - len(raw) % (self.channels * self._width)
+        if not new and not whole:
+            return None
         raw, self._rest = raw[:whole], raw[whole:]
         with np.errstate(over="ignore", invalid="ignore"):  # what is no number is refused where it is used
-            samples = decode(raw, self._tag, self._width).reshape(-1, self.channels).mean(axis=1)
+            samples = decode(raw, self._tag, self._width, self._order).reshape(-1, self.channels).mean(axis=1)
             return samples.astype(np.float32)
 
     def _read_some(self, most: int) -> bytes:
         """At least one byte, unless the stream has ended."""
-        if most == 0:
-            return b""
         while (new := self._file.read(most)) is None:  # a pipe that does not wait
             time.sleep(0.01)
         return new
@@ -85,19 +95,18 @@ class Pcm:
 
     def _read_header(self, begin: bytes) -> WavLayout:
         """What a WAV's header says; its chunks are read up to where the samples start."""
-        header = begin + self._read_exactly(8)
-        while True:
+        header, order = bytearray(begin + self._read_exactly(12 - len(begin))), ">" if begin[:4] == b"RIFX" else "<"
+        for _ in range(MAX_CHUNKS):
             chunk = self._read_exactly(8)
             header += chunk
-            kind, length = struct.unpack("<4sI", chunk)
+            kind, length = struct.unpack(order + "4sI", chunk)
             if kind == b"data":
                 break
             if len(header) + length > MAX_HEADER:
                 raise MinirepError(f"standard input: found a WAV header of more than {MAX_HEADER} bytes")
             header += self._read_exactly(length + length % 2)
-        wav = wav_layout(io.BytesIO(header), 1 << 62, "standard input")  # as of a file without an end
-        if wav is None:
-            raise MinirepError("standard input: found a compressed WAV, expected integers or floats")
-        if length and not is_placeholder(length):  # else its writer did not know the length either
-            self._left = wav.length * wav.frame
+        wav = wav_layout(io.BytesIO(header), None, "standard input")
+        if wav is None or not wav.width:
+            raise MinirepError(f"standard input: found a compressed WAV, expected integers or floats{DECODE}")
+        self._left = None if wav.size == ENDLESS else wav.length * wav.frame
         return wav

@@ -7,7 +7,10 @@ import numpy as np
 
 from ..errors import MinirepError
 
-RATES = (1000, 768_000)  # the lowest and the highest sample rate taken, Hz: beyond them a header is damaged or a jest
+RATES = (1000, 768_000)  # the lowest and the highest sample rate taken, Hz: beyond them it was damaged, or given in kHz
+LOWEST = 100  # that of files, which know their rate
+ENDLESS = 1 << 48  # a length beyond: a header does not tell
+CUT = "; minirep classify --partial, or partial=True in Python, reads what is there"
 BLOCK = 1 << 16  # samples decoded at a time, all channels together
 
 
@@ -89,15 +92,13 @@ def from_array(samples, rate: int | None) -> Recording:
     return Recording("array", rate, len(samples), lambda start, stop: unit_scale(samples[start:stop]))
 
 
-def whole_rate(rate, name: str) -> int:
+def whole_rate(rate, name: str, lowest: int = RATES[0]) -> int:
     try:
-        if RATES[0] <= rate <= RATES[1] and rate == int(rate):
+        if lowest <= rate <= RATES[1] and rate == int(rate):
             return int(rate)
     except (TypeError, ValueError):
         pass
-    raise MinirepError(
-        f"{name}: found a sample rate of {rate!r}, expected a whole number from {RATES[0]} to {RATES[1]}"
-    )
+    raise MinirepError(f"{name}: found a sample rate of {rate!r}, expected a whole number from {lowest} to {RATES[1]}")
 
 
 def unit_scale(samples: np.ndarray) -> np.ndarray:

@@ -9,17 +9,25 @@ extensible format of Microsoft's WAVEFORMATEXTENSIBLE; the 64-bit sizes of EBU T
 
 import struct
 from dataclasses import dataclass
-from typing import BinaryIO
+from functools import lru_cache
+from typing import IO
 
 import numpy as np
 
-from ..errors import MinirepError
-from .recording import BLOCK, Recording, unit_scale, whole_rate
+from ..errors import MinirepError, expect, warn
+from .formats import recognise
+from .recording import BLOCK, CUT, ENDLESS, LOWEST, Recording, unit_scale, whole_rate
 
-PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE  # format tags; an extensible format has its true tag in the first bytes of a GUID
-GUID_TAIL = bytes.fromhex("000000001000800000aa00389b71")
-CODINGS = {(PCM, 8), (PCM, 16), (PCM, 24), (PCM, 32), (FLOAT, 32), (FLOAT, 64)}  # (tag, bits) that are read here
+PCM, FLOAT, ALAW, MULAW, EXTENSIBLE = 1, 3, 6, 7, 0xFFFE  # format tags; an extensible format has its own in a GUID
+MPEG = {0x50, 0x55}  # the tags of MP2 and MP3
+GUIDS = {  # what follows the tag there: Microsoft's, and that of ambisonic sound, whose channels are as others
+    bytes.fromhex("000000001000800000aa00389b71"),
+    bytes.fromhex("00002107d3118644c8c1ca000000"),
+}
+CODINGS = {(PCM, 8), (PCM, 16), (PCM, 24), (PCM, 32), (PCM, 64), (FLOAT, 32), (FLOAT, 64), (ALAW, 8), (MULAW, 8)}
+MAX_CHANNELS = 1024  # unless the bytes of a frame say the same
 MAX_CHUNKS = 1000  # before the samples: real files have a handful
+SLACK = 4096  # bytes that a size may be too large in a file that is whole
 
 
 @dataclass(frozen=True)
@@ -29,60 +37,104 @@ class WavLayout:
     rate: int
     channels: int
     tag: int
-    width: int  # bytes a sample
+    width: int  # bytes a sample; 0 for a coding that is not read here
+    order: str  # of bytes: "<" little end first, ">" big end first (RIFX)
     offset: int  # of the first sample in the file
-    length: int  # samples a channel
+    size: int  # bytes of samples
 
     @property
     def frame(self) -> int:
         """Bytes of one sample of every channel."""
         return self.channels * self.width
 
+    @property
+    def length(self) -> int:
+        """Samples a channel."""
+        return self.size // self.frame
 
-def wav_layout(file: BinaryIO, size: int, name: str) -> WavLayout | None:
-    """What a header says, checked against its file's ``size``; None for what is not integers or floats in a WAV."""
+
+def wav_layout(file: IO[bytes], size: int | None, name: str, partial: bool = False) -> WavLayout | None:
+    """What a header says, checked against its file's ``size`` (None for a stream); None for what is no WAV.
+
+    With ``partial`` a file that was cut ends where it ends, with a warning.
+    """
+    if not is_wav(file):
+        return None
     file.seek(0)
     head = file.read(12)
-    if head[:4] not in (b"RIFF", b"RF64", b"BW64") or head[8:] != b"WAVE":
-        return None
-    chunks = _chunks(file, size, name)
-    tag, channels, rate, _, frame, bits = struct.unpack("<HHIIHH", _body(file, chunks, b"fmt ", 16, name))
+    order = ">" if head[:4] == b"RIFX" else "<"
+    chunks = _chunks(file, size, order, name)
+    tag, channels, rate, _, frame, bits = struct.unpack(order + "HHIIHH", _body(file, chunks, b"fmt ", 16, name))
     if tag == EXTENSIBLE:
-        tag, tail = struct.unpack("<24xH14s", _body(file, chunks, b"fmt ", 40, name))
-        tag = tag if tail == GUID_TAIL else EXTENSIBLE
-    if tag not in (PCM, FLOAT):
-        return None
+        guid = _body(file, chunks, b"fmt ", 40, name)[24:]
+        if order == ">":
+            swapped = struct.pack("<IHH8s", *struct.unpack(">IHH8s", guid))
+            guid = swapped if swapped[2:] in GUIDS else guid[1::-1] + guid[2:]  # SoX swaps nothing but the tag
+        tag = guid[1] << 8 | guid[0] if guid[2:] in GUIDS else EXTENSIBLE
+    whole = 8 + struct.unpack(order + "4xI4x", head)[0]  # bytes of the file, by its head
+    offset, found = chunks[b"data"][0], _data_size(file, chunks, whole, order, size, name, partial)
+    if tag not in (PCM, FLOAT, ALAW, MULAW):
+        return WavLayout(rate, channels, tag, 0, order, offset, found)
     if tag == PCM:
         bits += -bits % 8  # integers of 12 bits are kept in the upper part of 16
-    if (tag, bits) not in CODINGS or not channels or frame != channels * bits // 8:
-        kind = "integers" if tag == PCM else "floats"
+        bits = 32 if bits == 24 and frame == 4 * channels else bits  # and those of 24 at times in that of 32
+    bits = 8 if tag in (ALAW, MULAW) else bits
+    damaged = not channels or (channels > MAX_CHANNELS and frame != channels * bits // 8)
+    if (tag, bits) not in CODINGS or damaged:
+        kind = "floats" if tag == FLOAT else "integers"
         raise MinirepError(
             f"{name}: found a WAV header with {channels} channels of {bits}-bit {kind} in {frame} bytes; expected at "
-            "least one channel, integers of 8, 16, 24 or 32 bits or floats of 32 or 64, and bytes to match"
+            "least one channel, integers of 8, 16, 24, 32 or 64 bits or floats of 32 or 64"
         )
+    layout = WavLayout(whole_rate(rate, name, LOWEST), channels, tag, bits // 8, order, offset, found)
+    expect(layout.length, f"{name}: found a WAV file with no samples, expected at least one")
+    if size is not None and any(is_wav(file, end) for end in (offset + found + found % 2, whole) if found < end < size):
+        warn(f"{name}: found another WAV behind the first; only the first is read")
+    return layout
+
+
+def is_wav(file: IO[bytes], start: int = 0) -> bool:
+    """Whether a WAV file begins at ``start``."""
+    file.seek(start)
+    return recognise(file.read(12)) == "WAV"
+
+
+def _data_size(
+    file: IO[bytes], chunks: dict, whole: int, order: str, size: int | None, name: str, partial: bool
+) -> int:
+    """The bytes of samples: what the headers promise, as far as they can be believed, or what there is."""
     offset, promised = chunks[b"data"]
     if promised == 0xFFFFFFFF and b"ds64" in chunks:  # it did not fit into 32 bits: this chunk has it in 64
-        promised = struct.unpack("<8xQ", _body(file, chunks, b"ds64", 16, name))[0]
-    there = size - offset
-    finished = struct.unpack("<4xI4x", head)[0] == size - 8  # the size in the head fits: so 0 samples are meant
-    if (promised == 0 and not finished) or (promised > there and is_placeholder(promised)):
-        promised = there
-    if promised > there:
-        raise MinirepError(f"{name}: truncated: found {there} of the {promised} bytes of samples its header promises")
-    if promised < frame:
-        raise MinirepError(f"{name}: found a WAV file with no samples, expected at least one")
-    return WavLayout(whole_rate(rate, name), channels, tag, bits // 8, offset, promised // frame)
+        promised = struct.unpack(order + "8xQ", _body(file, chunks, b"ds64", 16, name))[0]
+    if size is None:
+        finished = whole > offset and not is_placeholder(whole - 8)
+        return ENDLESS if is_placeholder(promised) or (promised == 0 and not finished) else promised
+    there, missing = size - offset, promised - (size - offset)
+    if (promised == 0 and whole != size) or (missing > 0 and is_placeholder(promised)):
+        return there
+    # Recorders err by a header or a buffer: the size in the head is right then, or the header itself was counted, or
+    # not even one sample is missing. In a file that was cut both sizes promise more.
+    frame = max(1, struct.unpack(order + "12xH", _body(file, chunks, b"fmt ", 14, name))[0])
+    if missing <= 0:
+        return promised
+    if (missing <= SLACK and abs(whole - size) <= 8) or missing in (offset, offset - 8) or missing < min(frame, SLACK):
+        return there
+    truncated = f"{name}: truncated: found {there} of the {promised} bytes of samples its header promises"
+    expect(partial, truncated + CUT)
+    warn(truncated)
+    return there
 
 
-def _chunks(file: BinaryIO, size: int, name: str) -> dict[bytes, tuple[int, int]]:
+def _chunks(file: IO[bytes], size: int | None, order: str, name: str) -> dict[bytes, tuple[int, int]]:
     """The chunks up to the samples, {name: (offset, bytes)}. What follows "data" is of no use here."""
-    chunks, position = {}, 12
+    chunks: dict[bytes, tuple[int, int]] = {}
+    position = 12
     for _ in range(MAX_CHUNKS):
-        file.seek(min(position, size))  # streams in memory cannot look 2 GiB ahead on a 32-bit machine
+        file.seek(position if size is None else min(position, size))  # no 2 GiB ahead in memory on a 32-bit machine
         header = file.read(8)
         if len(header) < 8:
             raise MinirepError(f"{name}: truncated: found no samples up to its end, expected a WAV file's 'data' chunk")
-        kind, length = struct.unpack("<4sI", header)
+        kind, length = struct.unpack(order + "4sI", header)
         chunks.setdefault(kind, (position + 8, length))
         if kind == b"data":
             return chunks
@@ -90,7 +142,7 @@ def _chunks(file: BinaryIO, size: int, name: str) -> dict[bytes, tuple[int, int]
     raise MinirepError(f"{name}: found {MAX_CHUNKS} chunks and no samples, expected a WAV file's 'data' chunk before")
 
 
-def _body(file: BinaryIO, chunks: dict, kind: bytes, least: int, name: str) -> bytes:
+def _body(file: IO[bytes], chunks: dict, kind: bytes, least: int, name: str) -> bytes:
     """The first ``least`` bytes in a chunk."""
     offset, length = chunks.get(kind, (0, 0))
     file.seek(offset)
@@ -110,23 +162,43 @@ def is_placeholder(size: int) -> bool:
     return -size % 2**31 <= 4096
 
 
-def read_wav(file: BinaryIO, layout: WavLayout, name: str) -> Recording:
+def read_wav(file: IO[bytes], layout: WavLayout, name: str) -> Recording:
+    """The recording in a WAV file whose samples are read here."""
+
     def fetch(start, stop):
         file.seek(layout.offset + start * layout.frame)
         raw = file.read((stop - start) * layout.frame)
         if len(raw) < (stop - start) * layout.frame:
             raise MinirepError(f"{name}: truncated while it was being read")
-        return decode(raw, layout.tag, layout.width).reshape(-1, layout.channels).mean(axis=1)
+        return decode(raw, layout.tag, layout.width, layout.order).reshape(-1, layout.channels).mean(axis=1)
 
     return Recording(name, layout.rate, layout.length, fetch, max(1, BLOCK // layout.channels))
 
 
-def decode(raw: bytes, tag: int, width: int) -> np.ndarray:
+def decode(raw: bytes, tag: int, width: int, order: str = "<") -> np.ndarray:
     """The bytes of n samples -> (n,) float64, full scale +-1."""
+    if tag in (ALAW, MULAW):
+        return telephone_table(tag)[np.frombuffer(raw, np.uint8)]
     if tag == FLOAT:
-        return unit_scale(np.frombuffer(raw, f"<f{width}"))
+        return unit_scale(np.frombuffer(raw, f"{order}f{width}"))
     if width == 3:  # the upper three bytes of a 32-bit integer
         padded = np.zeros((len(raw) // 3, 4), np.uint8)
-        padded[:, 1:] = np.frombuffer(raw, np.uint8).reshape(-1, 3)
-        return unit_scale(padded.view("<i4")[:, 0])
-    return unit_scale(np.frombuffer(raw, np.uint8 if width == 1 else f"<i{width}"))
+        padded[:, slice(1, 4) if order == "<" else slice(0, 3)] = np.frombuffer(raw, np.uint8).reshape(-1, 3)
+        return unit_scale(padded.view(f"{order}i4")[:, 0])
+    return unit_scale(np.frombuffer(raw, np.uint8 if width == 1 else f"{order}i{width}"))
+
+
+@lru_cache(maxsize=2)
+def telephone_table(tag: int) -> np.ndarray:
+    """What the 256 codes of A-law or mu-law mean: (256,) float64.
+
+    A code is a sign, three bits of exponent and four of mantissa. A-law stores it with every other bit inverted, mu-law
+    with all of them.
+    """
+    code = np.arange(256) ^ (0x55 if tag == ALAW else 0xFF)
+    exponent, mantissa = code >> 4 & 7, code & 15
+    if tag == ALAW:
+        size = np.where(exponent > 0, (16 * mantissa + 264) << np.maximum(exponent - 1, 0), 16 * mantissa + 8)
+        return np.where(code & 128, size, -size) / 2**15
+    size = ((8 * mantissa + 132) << exponent) - 132
+    return np.where(code & 128, -size, size) / 2**15

@@ -8,10 +8,11 @@ import argparse
 import importlib.util
 import os
 import sys
+import warnings
 
 from .. import __version__
 from ..errors import MinirepError
-from .terminal import complain
+from .terminal import complain, report_warnings
 
 PACKAGE = __package__.partition(".")[0]
 COMMANDS = {  # name: (module, what it does)
@@ -36,16 +37,17 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     try:
         args = _parser(argv).parse_args(argv)
-    except SystemExit as done:  # argparse has printed help, the version or what is wrong
-        return done.code
-    try:
-        status = args.run(args)
+        with warnings.catch_warnings():
+            report_warnings()
+            status = args.run(args)
         sys.stdout.flush()  # errors of a closed pipe or a full disk shall come here, not when Python shuts down
         return status
+    except SystemExit as done:  # argparse has printed help, the version or what is wrong
+        return int(done.code or 0)
     except MinirepError as error:
         complain(f"error: {error}")
         return UNUSABLE
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # also while a command or what it needs is being imported
         return INTERRUPTED
     except BrokenPipeError:  # whoever read our output, such as head, has seen enough
         _drop_output()

@@ -1,13 +1,10 @@
 """``minirep bundle``: a model and the code that runs it in one file."""
 
 import argparse
-import os
 
 from ..files.bundle import bundle
-from ..text import printable
 from .arguments import add_half
-from .output import refuse_source
-from .terminal import say
+from .output import refuse_source, report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,12 +13,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "commands classify and listen, reads all from itself and writes nothing."
     )
     parser.add_argument("source", metavar="MODEL", help="model.npz or checkpoint.pyth")
-    parser.add_argument("-o", "--output", required=True, metavar="APP", help="the program to write, such as app.pyz")
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="APP", help="the program to write, such as app.pyz, or -"
+    )
     add_half(parser)
 
 
 def run(args) -> int:
     refuse_source(args)
     bundle(args.source, args.output, args.half)
-    say(f"{printable(args.output)}: written, {os.path.getsize(args.output):,} bytes")
+    report(args.output, "written")
     return 0

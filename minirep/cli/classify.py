@@ -1,26 +1,26 @@
 """``minirep classify``: sound files in; names out, for people or for programs."""
 
 import argparse
-import csv
-import io
 import json
 import os
 import sys
 from importlib import resources
 from pathlib import Path
 
+from ..audio import open_recording
 from ..classify import Classifier, Prediction
 from ..errors import MinirepError
 from ..files.models import load
+from ..files.write import irregular
 from ..text import cells, pad, printable, shorten
 from . import timeline
 from .arguments import add_backend, add_model, add_views, at_least_one
-from .terminal import BLOCKS, Progress, bar, can_show, columns, complain, percent, say
+from .terminal import BLOCKS, Progress, bar, can_show, columns, complain, percent, say, say_row
 
 # What is taken for sound in a folder. A file that is named itself is read whatever it is called.
 EXTENSIONS = (
-    ".wav", ".wave", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3",
-    ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf",
+    ".wav", ".wave", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".spx", ".mp3", ".m4a", ".mp4", ".aac", ".wma",
+    ".webm", ".3gp", ".amr", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf",
 )  # fmt: skip
 DEMO = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 TOP = 5
@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     form.add_argument("--json", action="store_true", help="print a JSON array with an object for each file")
     form.add_argument("--csv", action="store_true", help="print CSV: file,head,rank,label,probability")
     add_views(parser)
+    parser.add_argument("--partial", action="store_true", help="read a file that was cut as far as it goes")
     add_backend(parser)
     timeline.add_arguments(parser)
 
@@ -64,7 +65,8 @@ def run(args) -> int:
     try:
         for name, path in sources:
             try:
-                prediction = clf.classify(_standard_input() if path == "-" else path, views=args.views)
+                recording = open_recording(_standard_input() if path == "-" else path, args.partial)
+                prediction = clf.classify(recording, views=args.views)
             except MinirepError as error:
                 progress.clear()
                 failed.append((name, _reason(error, path)))
@@ -126,6 +128,9 @@ def find_sounds(arguments: list[str]):
             sources.append((argument, argument))
             continue
         found, errors = sounds_under(argument)
+        for path in filter(irregular, tuple(found)):  # such as a named pipe, which would have us wait
+            complain(f"{printable(path)}: left out: found {irregular(path)}, expected a file")
+            found.remove(path)
         sources += [(path, path) for path in found]
         failed += [(error.filename, f"cannot be read ({error.strerror})") for error in errors]
         if not found and not errors:
@@ -138,7 +143,7 @@ def sounds_under(folder: str) -> tuple[list[str], list[OSError]]:
 
     Hidden files are left out: among them are the small ones macOS puts beside each file on a foreign disk.
     """
-    errors = []
+    errors: list[OSError] = []
     found = [
         os.path.join(parent, file)
         for parent, _, files in os.walk(folder, onerror=errors.append)
@@ -224,7 +229,7 @@ class JsonReport:
         say("[]" if self.before == "[" else "\n]")
 
     def _put(self, entry: dict) -> None:
-        sys.stdout.write(f"{self.before}\n{json.dumps(entry)}")
+        sys.stdout.write(f"{self.before}\n{json.dumps(entry, allow_nan=False)}")
         self.before = ","
 
 
@@ -233,23 +238,18 @@ class CsvReport:
 
     def __init__(self, top: int):
         self.top = top
-        self._row("file", "head", "rank", "label", "probability")
+        say_row("file", "head", "rank", "label", "probability")
 
     def add(self, name: str, prediction: Prediction) -> None:
         for head in prediction.probabilities:
             for rank, (label, p) in enumerate(prediction.top(self.top, head), 1):
-                self._row(name, head, rank, label, _digits(p))
+                say_row(name, head, rank, label, _digits(p))
 
     def fail(self, name: str, reason: str) -> None:
         pass
 
     def close(self) -> None:
         pass
-
-    def _row(self, *values) -> None:
-        line = io.StringIO()
-        csv.writer(line, lineterminator="\r\n").writerow(values)  # these are also what it puts into quotes
-        say(line.getvalue()[:-2])
 
 
 def _digits(p: float) -> float:

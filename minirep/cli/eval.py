@@ -19,8 +19,8 @@ from ..evaluate.measures import Measures, calibration, confusion, measure
 from ..evaluate.predictions import Predictions, heading
 from ..figures import draw_calibration, draw_confusion, picture_format
 from ..files.models import default_model, load
-from ..files.write import replacing, sha256
-from ..text import printable, shorten
+from ..files.write import replacing, sha256, writable
+from ..text import as_cell, printable, shorten
 from .arguments import add_backend, add_model, add_views, at_least_one
 from .pool import answers
 from .terminal import Progress, complain, percent, say, table
@@ -56,8 +56,8 @@ def run(args) -> int:
     _check_outputs(args, [path for named in outputs.values() for path in named.values()])
     model = sha256(default_model() if args.model is None else args.model)
     clips, faults = read_manifest(args.manifest, clf.labels)
-    for line, reason in faults:
-        complain(f"{printable(args.manifest)}: line {line}: {reason}")
+    for number, reason in faults:
+        complain(f"{printable(args.manifest)}: line {number}: {reason}")
     found = _classify(args, clf, model, clips)
     measured = {}
     for head, labels in clf.labels.items():
@@ -70,7 +70,7 @@ def run(args) -> int:
     rows = len(faults) + sum(len(clip.truth) for clip in clips)
     failed = rows - sum(measures.clips for measures in measured.values())
     if args.json:
-        say(json.dumps(_as_json(args, model, clf, measured, failed), indent=1))
+        say(json.dumps(_as_json(args, model, clf, measured, failed), indent=1, allow_nan=False))
     else:
         for line in _lines(clf, measured):
             say(line)
@@ -101,8 +101,8 @@ def _check_outputs(args, paths: list[str]) -> None:
             raise MinirepError(
                 f"{printable(path)}: is a file to read or is named twice; expected another name to write to"
             )
-        if os.path.isdir(place) or not os.path.isdir(os.path.dirname(place)):
-            raise MinirepError(f"{printable(path)}: cannot be written: expected a file in a folder that is there")
+        if writable(path) is None:
+            raise MinirepError(f"{path}: eval prints what it measures there, expected a file")
         taken.add(place)
 
 
@@ -112,8 +112,9 @@ def _write(outputs: dict[str, str], labels, p: np.ndarray, truth: np.ndarray, ti
         with replacing(outputs["matrix"]) as file:
             text = io.TextIOWrapper(file, "utf-8", "backslashreplace", newline="")
             writer = csv.writer(text)
-            writer.writerow(["true \\ predicted", *labels])
-            writer.writerows([label, *row] for label, row in zip(labels, confusion(p, truth).tolist()))
+            names = list(map(as_cell, labels))
+            writer.writerow(["true \\ predicted", *names])
+            writer.writerows([name, *row] for name, row in zip(names, confusion(p, truth).tolist()))
             text.detach()
     if "matrix picture" in outputs:
         draw_confusion(confusion(p, truth), labels, outputs["matrix picture"], title)
@@ -186,8 +187,8 @@ def _lines(clf: Classifier, measured: dict[str, Measures]) -> Iterator[str]:
         yield ""
         rows = [["class", "right", "of", "recall", "AP", "AUC"]]
         for c in np.flatnonzero(m.of):
-            numbers = _share(m.recall[c]), _number(m.average_precision[c]), _number(m.auc[c])
-            rows.append([shorten(printable(labels[c]), 40), str(m.right[c]), str(m.of[c]), *numbers])
+            cells = _share(m.recall[c]), _number(m.average_precision[c]), _number(m.auc[c])
+            rows.append([shorten(printable(labels[c]), 40), str(m.right[c]), str(m.of[c]), *cells])
         yield from (f"  {line}" for line in table(rows, left=1))
         without = [printable(labels[c]) for c in np.flatnonzero(m.of == 0)]
         if without:

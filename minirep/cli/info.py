@@ -41,7 +41,7 @@ def run(args) -> int:
         raise MinirepError("info: --kind goes with --architecture; a model has its own")
     info = of_published(args.architecture, KINDS[args.kind or "rep"]) if args.architecture else of_file(args.model)
     if args.json:
-        say(json.dumps(info, indent=1))
+        say(json.dumps(info, indent=1, allow_nan=False))
     else:
         for line in lines(info):
             say(line)
@@ -51,12 +51,13 @@ def run(args) -> int:
 def of_file(path: str | None) -> dict:
     """What there is to say of a model file."""
     path = str(default_model()) if path is None else path
+    model = read(path)
     file = {
         "file": path,
         "format": "minirep model" if is_model(path) else "PyTorch checkpoint",
         "bytes": os.path.getsize(path),
     }
-    return file | describe(read(path))
+    return file | describe(model)
 
 
 def of_published(recipe_name: str, kind: str) -> dict:
@@ -73,7 +74,7 @@ def describe(model: Model) -> dict:
     network, recipe, labels, provenance = model
     frames = network.pool[0] * 32 if recipe is None else recipe.frames
     stored = costs(network, frames)
-    info = {
+    info: dict = {
         "network": _network(network),
         "recipe": None if recipe is None else {k: v for k, v in asdict(recipe).items() if k != "heads"},
         "heads": network.classes,

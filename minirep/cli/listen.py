@@ -25,13 +25,15 @@ from .arguments import add_backend, add_model, at_least_one
 from .events import add_event_arguments, as_json, clock, event_line, make_stream
 from .terminal import BLOCKS, bar, can_show, columns, complain, percent, say
 
+NO_SOUND = 3  # exit status: the input ended before its first sample
 BACKLOG = 10.0  # seconds of sound that may wait to be classified
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "Example: arecord -q -f S16_LE -r 16000 -t raw | minirep listen --rate 16000. On a terminal events are printed "
-        "for people under a live line; otherwise each is a JSON object on a line of its own. Ctrl-C and SIGTERM end it."
+        "for people under a live line; otherwise each is a JSON object on a line of its own. Ctrl-C and SIGTERM end "
+        f"it. Exit status: 0 the sound ended or SIGTERM came, {NO_SOUND} no sound ever came, {INTERRUPTED} Ctrl-C."
     )
     add_model(parser)
     parser.add_argument(
@@ -55,17 +57,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args) -> int:
     if sys.stdin is None or sys.stdin.isatty():  # closed by whoever started us, or nothing but a keyboard
         raise MinirepError("found no sound on standard input; expected it from a pipe: arecord ... | minirep listen")
+    backlog = Backlog()
+    with contextlib.suppress(Stopped), ending_on_signals(backlog):
+        listen_to(args, backlog)
+    if backlog.stopped == signal.SIGINT:
+        return INTERRUPTED
+    if backlog.stopped or backlog.samples:  # a service that is told to stop has done its work
+        return 0
+    complain("standard input ended before its first sample; expected sound: is the microphone there?")
+    return NO_SOUND
+
+
+def listen_to(args, backlog: "Backlog") -> None:
+    """Load the model and listen to standard input until it ends or the backlog is stopped."""
     clf = load(args.model, args.backend)
     source = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)  # what has arrived, without waiting for a bufferful
     pcm = Pcm(source, args.format, args.rate, args.channels, clf.recipe.rate)
     stream = make_stream(args, clf, pcm.rate)
     clf.probabilities(np.zeros((1, clf.recipe.frames, MELS), np.float32))  # what is slow the first time is done now
     report = LiveReport() if sys.stdout.isatty() and not args.json else JsonLines()
-    backlog = Backlog(pcm)
-    with ending_on_signals(backlog):
-        complain(introduction(pcm, stream, args.hop))
-        listen(backlog, stream, report, patient=args.no_skip or is_file(source))
-    return INTERRUPTED if backlog.stopped == signal.SIGINT else 0  # a service that is told to stop has done its work
+    backlog.start(pcm)
+    complain(introduction(pcm, stream, args.hop))
+    listen(backlog, stream, report, patient=args.no_skip or is_file(source))
 
 
 def introduction(pcm: Pcm, stream: Stream, hop: float) -> str:
@@ -108,25 +121,36 @@ def listen(backlog: "Backlog", stream: Stream, report, patient: bool) -> None:
     backlog.raise_error()
 
 
+class Stopped(BaseException):
+    """A signal came before there was any sound that it could end."""
+
+
 class Backlog:
     """Reads ahead in a thread of its own, so that the source need not wait while a window is classified."""
 
-    def __init__(self, pcm: Pcm):
-        self._pcm, self._most = pcm, BACKLOG * pcm.rate
-        self._blocks, self._waiting = deque(), 0  # what has arrived and not been taken; its samples
-        self._ended, self._error = False, None
-        self.stopped = None  # the signal that did it, if one did
+    def __init__(self) -> None:
+        self._pcm: Pcm | None = None
+        self.samples = 0  # that have arrived in all
+        self._blocks: deque[np.ndarray] = deque()  # what has arrived and not been taken
+        self._waiting, self._ended = 0, False  # its samples; whether that is all
+        self._error: Exception | None = None
+        self.stopped: int | None = None  # the signal that did it, if one did
         self._changed = threading.Condition()
-        threading.Thread(target=self._fill, daemon=True).start()
 
-    def _fill(self) -> None:
+    def start(self, pcm: Pcm) -> None:
+        """Begin to read."""
+        self._pcm = pcm
+        threading.Thread(target=self._fill, args=[pcm], daemon=True).start()
+
+    def _fill(self, pcm: Pcm) -> None:
         try:
-            while (samples := self._pcm.read()) is not None:
+            while (samples := pcm.read()) is not None:
                 with self._changed:
                     self._blocks.append(samples)
                     self._waiting += len(samples)
+                    self.samples += len(samples)
                     self._changed.notify()
-                    self._changed.wait_for(lambda: self._waiting <= self._most)
+                    self._changed.wait_for(lambda: self._waiting <= BACKLOG * pcm.rate)
         except Exception as error:  # to be raised where it can be reported
             self._error = error
         with self._changed:
@@ -147,6 +171,8 @@ class Backlog:
     def stop(self, number: int) -> None:
         """Take no more, as if the sound ended here, because of this signal."""
         self.stopped = number
+        if self._pcm is None:
+            raise Stopped
 
     def raise_error(self) -> None:
         """Raise what ended the reading, if it was not the end of the sound."""
@@ -203,7 +229,7 @@ class JsonLines:
 
     def add(self, events: list[Event]) -> None:
         for event in events:
-            say(json.dumps(as_json(event)))
+            say(json.dumps(as_json(event), allow_nan=False))
         sys.stdout.flush()
 
     def show(self, stream: Stream) -> None:

@@ -1,9 +1,10 @@
-"""Writing the model that a command has made."""
+"""Writing the model that a command has made, and reporting so."""
 
 import os
 
 from ..errors import MinirepError
 from ..files.modelfile import Model, write_model
+from ..files.write import writable
 from ..reparam import is_fused
 from ..text import printable
 from .terminal import say
@@ -20,4 +21,10 @@ def write(args, model: Model) -> None:
     refuse_source(args)
     write_model(args.output, model, args.half)
     form = "merged" if is_fused(model.network) else "not merged"
-    say(f"{printable(args.output)}: written, {form}, {os.path.getsize(args.output):,} bytes")
+    report(args.output, f"written, {form}")
+
+
+def report(path: str, what: str) -> None:
+    """Print what was done with a file, and its size; nothing where its bytes went to standard output."""
+    if writable(path) is not None:
+        say(f"{printable(path)}: {what}, {os.path.getsize(path):,} bytes")

@@ -1,10 +1,14 @@
 """What the commands print for people: tables, bars and a progress line that fit the terminal and its character set."""
 
+import csv
+import io
 import shutil
 import sys
 import time
+import warnings
 
-from ..text import cells, pad, printable
+from ..errors import MinirepWarning
+from ..text import as_cell, cells, pad, printable
 
 BLOCKS = " ▏▎▍▌▋▊▉█"  # eighths of a character cell, from none to all
 
@@ -16,10 +20,33 @@ def say(text: str, stream=None) -> None:
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
 
 
+def say_row(*values) -> None:
+    """Print a row of CSV to stdout."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\r\n").writerow(map(as_cell, values))  # these are also what it puts into quotes
+    say(line.getvalue()[:-2])
+
+
 def complain(text: str) -> None:
     """Report to stderr, as one line, something that went wrong."""
+    if Progress.shown is not None:
+        Progress.shown.clear()
     sys.stdout.flush()  # where both go to one place, keep the order in which things happened
     say(f"minirep: {printable(text)}", sys.stderr)
+
+
+def report_warnings() -> None:
+    """Have the warnings of minirep printed to stderr, a line each."""
+    usual = warnings.showwarning
+
+    def show(message, category, *where, **more):
+        if issubclass(category, MinirepWarning):
+            complain(str(message))
+        else:
+            usual(message, category, *where, **more)
+
+    warnings.simplefilter("always", MinirepWarning)
+    warnings.showwarning = show
 
 
 def can_show(characters: str, stream) -> bool:
@@ -66,6 +93,8 @@ def table(rows: list[list[str]], left: int = 2) -> list[str]:
 class Progress:
     """A bar on stderr while the work takes long: only on a terminal, and only after the first moment."""
 
+    shown: "Progress | None" = None  # the one that is drawn now
+
     def __init__(self, total: int, patience: float = 0.5):
         self._total, self._done, self._drawn = total, 0, ""
         self._from = time.monotonic() + patience
@@ -77,6 +106,7 @@ class Progress:
         if self._on and self._done < self._total and time.monotonic() > self._from:
             width = min(40, max(10, shutil.get_terminal_size().columns - 24))
             filled = bar(self._done / self._total, width, can_show(BLOCKS, sys.stderr))
+            Progress.shown = self
             self._drawn = f"[{pad(filled, width)}] {self._done} of {self._total}"
             self._write("\r" + self._drawn)
 
@@ -84,7 +114,7 @@ class Progress:
         """Take the bar away, so that other lines can be printed; the next step draws it again."""
         if self._drawn:
             self._write("\r" + " " * len(self._drawn) + "\r")
-            self._drawn = ""
+            self._drawn, Progress.shown = "", None
 
     def _write(self, text: str) -> None:
         sys.stderr.write(text)

@@ -1,7 +1,5 @@
 """``minirep classify --timeline``: the events in long recordings, one after the other."""
 
-import csv
-import io
 import json
 import sys
 
@@ -12,7 +10,7 @@ from ..figures import LongLogMel, draw_timeline, picture_format
 from ..stream import HOP, SMOOTH, Event, events_of
 from ..text import printable
 from .events import add_event_arguments, as_json, clock, event_line, make_stream
-from .terminal import BLOCKS, Progress, can_show, complain, say
+from .terminal import BLOCKS, Progress, can_show, complain, say, say_row
 
 
 def add_arguments(parser) -> None:
@@ -46,7 +44,7 @@ def run(args, clf: Classifier, sources: list, failed: list) -> int:
         report.end(_tell(name, reason))
     for name, source in sources:
         try:
-            recording = open_recording(source)
+            recording = open_recording(source, args.partial)
         except MinirepError as error:
             report.begin(name, None)
             report.end(_tell(name, str(error)))
@@ -80,7 +78,7 @@ def _run_one(args, clf: Classifier, name: str, recording: Recording, report) -> 
             progress.step()
     finally:
         progress.clear()
-    if picture is not None:
+    if picture is not None and stream.log_mel is not None:
         picture.add(stream.start, stream.log_mel, last=True)
         draw_timeline(picture, events, args.plot, printable(name))
 
@@ -130,12 +128,12 @@ class JsonEvents:
 
     def begin(self, name: str, recording) -> None:
         entry = {"file": name} | ({} if recording is None else {"seconds": recording.length / recording.rate})
-        sys.stdout.write(f'{self.before}\n{json.dumps(entry)[:-1]}, "events": [')
+        sys.stdout.write(f'{self.before}\n{json.dumps(entry, allow_nan=False)[:-1]}, "events": [')
         self.before, self.between = ",", ""
 
     def add(self, events: list[Event]) -> None:
         for event in events:
-            sys.stdout.write(f"{self.between}\n {json.dumps(as_json(event))}")
+            sys.stdout.write(f"{self.between}\n {json.dumps(as_json(event), allow_nan=False)}")
             self.between = ","
 
     def end(self, failure: str | None) -> None:
@@ -149,22 +147,17 @@ class CsvEvents:
     """For programs and spreadsheets: a row for each event; failures are on stderr only."""
 
     def __init__(self):
-        self._row("file", "start", "end", "head", "label", "confidence")
+        say_row("file", "start", "end", "head", "label", "confidence")
 
     def begin(self, name: str, recording) -> None:
         self.name = name
 
     def add(self, events: list[Event]) -> None:
         for event in events:
-            self._row(self.name, *as_json(event).values())
+            say_row(self.name, *as_json(event).values())
 
     def end(self, failure: str | None) -> None:
         pass
 
     def close(self) -> None:
         pass
-
-    def _row(self, *values) -> None:
-        line = io.StringIO()
-        csv.writer(line, lineterminator="\r\n").writerow(values)
-        say(line.getvalue()[:-2])

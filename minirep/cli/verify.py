@@ -1,6 +1,9 @@
 """``minirep verify``: proves on your own file that merging leaves the function as it is (`minirep.proof.verify`)."""
 
+import argparse
 import json
+import re
+import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict
 
@@ -9,27 +12,46 @@ import numpy as np
 from ..audio import open_recording
 from ..errors import MinirepError
 from ..figures import draw_verification, picture_format
-from ..files.checkpoint import stored_merged
+from ..files.checkpoint import published_key, stored_merged
 from ..files.modelfile import is_model
 from ..files.models import default_model, read
 from ..frontend import log_mel_views
 from ..network import Network
 from ..proof.verify import Difference, Report, Row, precisions, verify, worst
 from ..recipe import MELS, Recipe
-from ..reparam import STEPS
+from ..reparam import STEPS, fuse
 from ..text import printable
+from ..tree import named_arrays
 from .arguments import add_model_argument
 from .terminal import Progress, say, table
+
+COLUMNS = {  # of the tables: what each holds
+    "largest": "largest absolute difference of the two results",
+    "relative": "the same, over the largest number in the result",
+    "ulps": "the same, in units in the last place (ulp) of the number there",
+    "bound": "what rounding can amount to at that place, computed from the weights",
+    "used": "the largest share of its bound that any place takes; above 100 %, the two are not the same function",
+}
+STEP_COLUMNS = {  # a column for each step of merging, alone: the largest share of the bound in any part of the block
+    "fold": "batch norm into the convolution before it",
+    "merge": "the branches' kernels padded and added",
+    "identity": "the identity added to the centre tap",
+    "collapse": "two 1 x 1 convolutions with nothing between them into one",
+}
 
 
 def add_arguments(parser) -> None:
     parser.description = (
         "Prove on a file of your own that merging leaves the function as it is: every block is run before and after "
-        "each step of merging, in float32 and float64, and has to stay within the bound that its weights set to "
-        "rounding errors. Exit status 0: it does; 1: it does not, and what does not is named; 2: no usable file."
+        "each step of merging, in float32 and float64 and on every backend, and has to stay within the bound that its "
+        "weights set to rounding errors. Exit status 0: it does; 1: it does not, and what does not is named; 2: no "
+        "usable file."
     )
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = textwrap.fill(parser.description, 96)
+    parser.epilog = "columns:\n" + "\n".join(_legend({**COLUMNS, **STEP_COLUMNS}))
     add_model_argument(parser, "FILE")
-    parser.add_argument("--merged", metavar="MODEL", help="a merged model.npz: are its weights those that FILE's give?")
+    parser.add_argument("--merged", metavar="MODEL", help="a merged model.npz: is it FILE, merged, in every field?")
     parser.add_argument("--clips", nargs="+", metavar="FILE", help="sound files to try (default: synthetic sounds)")
     parser.add_argument("--steps", action="store_true", help="a line for each step of merging in each part of a block")
     parser.add_argument("--json", action="store_true", help="print a JSON object with everything")
@@ -40,25 +62,51 @@ def run(args) -> int:
     path = default_model() if args.model is None else args.model
     if args.plot:
         picture_format(args.plot)  # a missing extra is an error before the work
-    network, recipe, _, _ = read(path)
+    model = read(path)
+    network, checkpoint = model.network, bool(args.model) and not is_model(path)
     stored = {}
-    branches = [branch for layer in network.layers for branch in layer.branches]
-    if args.model and not is_model(path) and any(branch.bn is not None for branch in branches):
+    if checkpoint and any(branch.bn is not None for layer in network.layers for branch in layer.branches):
         stored = stored_merged(path)
-    log_mels = clip_log_mels(args.clips, recipe) if args.clips else synthetic(network, recipe)
-    progress = Progress(len(precisions(network)) * (1 + sum(map(len, network.stages))))
-    merged = read(args.merged)[0] if args.merged else None
-    report = verify(network, log_mels, stored, merged, progress.step)
+    log_mels = clip_log_mels(args.clips, model.recipe) if args.clips else synthetic(network, model.recipe)
+    merged = read(args.merged) if args.merged else None
+    progress = Progress(len(precisions(network)) * (1 + len(network.blocks)))
+    report = verify(model, log_mels, stored, merged, progress.step)
     progress.clear()
+    keys = published_keys(network) if checkpoint else {}
     if args.json:
-        say(json.dumps(as_json(path, report), indent=1))
+        say(json.dumps(as_json(path, report, keys), indent=1, allow_nan=False))
     else:
-        for line in lines(path, network, report, args):
+        for line in lines(path, network, report, keys, args):
             say(line)
     if args.plot:
         largest = max(network.layers, key=lambda layer: (len(layer.branches), len(layer.branches[0].weight)))
         draw_verification(report, largest, args.plot)
     return 0 if report.within else 1
+
+
+def published_keys(network: Network) -> dict[str, str]:
+    """{path in the tree: key in the checkpoint} of every array; those of merged kernels begin with "merged "."""
+    axes = tuple(layer.axis for layer in network.layers[:2])
+    keys = {name: published_key(name, axes=axes) for name in named_arrays(network)}
+    merged = (name for name in named_arrays(fuse(network)) if ".branches.0." in name)
+    return keys | {f"merged {name}": published_key(name, True, axes) for name in merged}
+
+
+def in_file_terms(name: str, keys: dict[str, str]) -> str:
+    """What is not within its bound, with the checkpoint's own key for it, or what all keys of a block begin with."""
+    found = re.search(r"(stem|stages|heads)[\w.]*", name)
+    if not keys or not found:
+        return name
+    path = "merged " * name.startswith("the merged kernel") + found[0]
+    below = [key for tree, key in keys.items() if f"{tree}.".startswith(f"{path}.")]
+    shared = (
+        below[0]
+        if len(below) == 1
+        else ".".join(
+            part for part, *others in zip(*(key.split(".") for key in below)) if all(part == other for other in others)
+        )
+    )
+    return f"{name} ({shared})" if shared else name
 
 
 def clip_log_mels(paths, recipe: Recipe | None) -> np.ndarray:
@@ -80,7 +128,7 @@ def synthetic(network: Network, recipe: Recipe | None) -> np.ndarray:
     return np.concatenate([log_mel_views(sound, recipe.rate, recipe, views=1) for sound in sounds])
 
 
-def as_json(path, report: Report) -> dict:
+def as_json(path, report: Report, keys: dict[str, str]) -> dict:
     def numbers(node):
         """Differences as dictionaries; JSON knows no infinity, so that is null."""
         if isinstance(node, dict):
@@ -89,18 +137,20 @@ def as_json(path, report: Report) -> dict:
             return [numbers(value) for value in node]
         return None if isinstance(node, float) and not np.isfinite(node) else node
 
-    content = {"file": str(path), "within": report.within, "outside": report.outside} | asdict(report)
-    for precision, rows in report.rows.items():
-        for row, values in zip(rows, content["rows"][precision]):
-            values["within"] = row.within
+    outside = [in_file_terms(name, keys) for name in report.outside]
+    content: dict = {"file": str(path), "within": report.within, "outside": outside} | asdict(report)
+    for part in ("rows", "backends"):
+        for where, rows in getattr(report, part).items():
+            for row, values in zip(rows, content[part][where]):
+                values["within"] = row.within
     return numbers(content)
 
 
-def lines(path, network: Network, report: Report, args) -> Iterator[str]:
+def lines(path, network: Network, report: Report, keys: dict[str, str], args) -> Iterator[str]:
     """The report for people."""
-    blocks = sum(map(len, network.stages))
     clips = f"{len(args.clips)} clips" if args.clips else "synthetic clips"
-    yield f"{printable(path)}: {blocks} blocks, {'already merged' if report.merged else 'not merged'}; {clips}"
+    state = "already merged" if report.merged else "not merged"
+    yield f"{printable(path)}: {len(network.blocks)} blocks, {state}; {clips}"
     if report.merged:
         yield "There are no branches left to compare with. What can be checked: float32 stays as close to the function"
         yield "as rounding allows; the function itself is known from float64."
@@ -110,9 +160,17 @@ def lines(path, network: Network, report: Report, args) -> Iterator[str]:
         yield from (f"  {line}" for line in table(_table(rows, report.merged), left=1))
         if args.steps and not report.merged:
             steps = [[row.name, s.part, s.step, *_cells(s.difference)] for row in rows for s in row.steps]
-            yield from (f"  {line}" for line in table([["block", "part", "step", *_HEAD], *steps], left=3))
+            yield from (f"  {line}" for line in table([["block", "part", "step", *COLUMNS], *steps], left=3))
     yield ""
-    for p in report.probabilities:
+    steps_shown = {} if report.merged else STEP_COLUMNS
+    yield from _legend({**COLUMNS, **steps_shown})
+    if report.backends:
+        yield ""
+    for where, rows in report.backends.items():
+        most = max(row.rounding.used for row in rows)
+        yield f"{where}: each of {len(rows)} parts computed against exact; at most {_percent(most)} of the bound used"
+    yield ""
+    for p in report.outcome:
         yield (
             f"{p.precision}, {p.backend}: probabilities differ by {p.absolute:.1e} at most"
             f"{' from float64' * report.merged}; "
@@ -120,21 +178,27 @@ def lines(path, network: Network, report: Report, args) -> Iterator[str]:
         )
     if report.stored:
         yield ""
-        yield f"The file holds {len(report.stored)} merged kernels beside the branches. From those that its branches"
-        yield f"give they differ by at most {_percent(worst(report.stored.values()).used)} of what rounding allows."
+        used = _percent(worst(report.stored.values()).used)
+        yield f"The file holds {len(report.stored) // 2} merged kernels beside the branches. From those that its"
+        yield f"branches give they differ by at most {used} of what rounding allows."
     if report.given:
+        given = report.given
         yield ""
-        count = len(report.given)
-        yield f"{printable(args.merged)}: its {count} arrays of weights differ from those that merging gives"
-        yield f"by at most {_percent(worst(report.given.values()).used)} of what rounding allows."
+        yield f"{printable(args.merged)}: {given.exact:,} of {given.total:,} weights are the correctly rounded ones."
+        if given.weights:
+            used = _percent(worst(given.weights.values()).used)
+            yield f"Its {len(given.weights)} arrays differ from those that merging gives by at most {used} of what"
+            yield "rounding allows to whoever merges in its precision."
     yield ""
     for name in report.outside:
-        yield f"NOT WITHIN ITS BOUND: {name}"
+        yield f"NOT WITHIN ITS BOUND: {in_file_terms(name, keys)}"
     if report.within:
         yield "Every block is within its bound."
 
 
-_HEAD = ["largest", "relative", "ulps", "bound", "used"]
+def _legend(columns: dict[str, str]) -> list[str]:
+    """What the columns hold, a line each."""
+    return [f"  {name:9} {meaning}" for name, meaning in columns.items()]
 
 
 def _percent(share: float) -> str:
@@ -149,11 +213,11 @@ def _cells(d: Difference) -> list[str]:
 def _table(rows: list[Row], merged: bool) -> list[list[str]]:
     """A line for each block; the steps as shares of their bounds, where a block has them."""
     if merged:
-        return [["block", *_HEAD]] + [[row.name, *_cells(row.rounding)] for row in rows]
+        return [["block", *COLUMNS]] + [[row.name, *_cells(row.rounding)] for row in rows]
     found = [name for name in STEPS if any(s.step == name for row in rows for s in row.steps)]
-    lines = [["block", *_HEAD, *found]]
-    for row in (row for row in rows if row.fused is not None):
+    lines = [["block", *COLUMNS, *found]]
+    for row, fused in ((row, row.fused) for row in rows if row.fused is not None):
         steps = {name: [s.difference for s in row.steps if s.step == name] for name in found}
         cells = [_percent(worst(ds).used) if ds else "" for ds in steps.values()]
-        lines.append([row.name, *_cells(row.fused), *cells])
+        lines.append([row.name, *_cells(fused), *cells])
     return lines

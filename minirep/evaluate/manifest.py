@@ -39,7 +39,8 @@ def read_manifest(path, labels: dict[str, tuple[str, ...]]) -> tuple[list[Clip],
             f"{printable(path)}: found {quoted(','.join(header))} in its first line, expected "
             f"{' or '.join(','.join(form) for form in forms)}; the model's heads: {', '.join(map(printable, labels))}"
         )
-    folder, clips, faults = os.path.dirname(path), {}, []
+    folder, faults = os.path.dirname(path), []
+    clips: dict[str, Clip] = {}
     index = {head: _indices(names) for head, names in labels.items()}
     for line, cells in table:
         try:

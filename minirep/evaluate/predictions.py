@@ -13,11 +13,11 @@ import numpy as np
 
 from ..errors import MinirepError
 from ..files.write import replacing
-from ..text import printable
+from ..text import as_cell, from_cell, printable
 from .manifest import Clip, rows
 
 COLUMNS = ["path", "head", "label", "predicted"]
-TEXT = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
+TEXT = ("utf-8", "backslashreplace", "")  # encoding, errors, newline
 
 
 def heading(model: str, views: int, folder, path) -> str:
@@ -39,13 +39,13 @@ class Predictions:
 
     def __init__(self, path, heading: str, labels: dict[str, tuple[str, ...]], dtype):
         self.path, self.labels = path, labels
-        numbers = [printable(f"{head}: {label}") for head, names in labels.items() for label in names]
+        numbers = [as_cell(f"{head}: {label}") for head, names in labels.items() for label in names]
         self._top = [[heading], COLUMNS + numbers]
         self.found = self._read(dtype) if os.path.exists(path) else {}
 
     def __enter__(self):
         self._write(self.found)  # without what was cut short in its last line
-        self._file = open(self.path, "a", **TEXT)
+        self._file = open(self.path, "a", -1, *TEXT)
         return self
 
     def __exit__(self, *_):
@@ -74,14 +74,14 @@ class Predictions:
 
     def _row(self, path: str, head: str) -> list[str]:
         label, p = self.found[path, head]
-        cells = []
+        cells: list[str] = []
         for other, names in self.labels.items():  # str() is the shortest text that reads back as the same number
             cells += map(str, p) if other == head else [""] * len(names)
-        return [path, head, label, self.labels[head][int(p.argmax())], *cells]
+        return [*map(as_cell, (path, head, label, self.labels[head][int(p.argmax())])), *cells]
 
     def _write(self, keys) -> None:
         with replacing(self.path) as file:
-            text = io.TextIOWrapper(file, **TEXT)
+            text = io.TextIOWrapper(file, *TEXT)
             writer = csv.writer(text)
             writer.writerows(self._top)
             writer.writerows(self._row(*key) for key in keys)
@@ -100,7 +100,7 @@ class Predictions:
         found = {}
         for line, cells in table:
             try:
-                path, head, label, _ = cells[: len(COLUMNS)]
+                path, head, label, _ = map(from_cell, cells[: len(COLUMNS)])
                 p = np.array([float(cell) for cell in cells[where[head]]], dtype)
                 if len(p) != len(self.labels[head]) or not ((p >= 0) & (p < 1.01)).all():
                     raise ValueError

@@ -1,22 +1,24 @@
-"""The forward pass compiled with Numba: the same function as with `minirep.ops`, many times as fast.
+"""The compiled backend: the operations of `minirep.ops` compiled with Numba, and a whole network as one call.
 
-When a network is loaded:
-    target      the processor's vectors and registers
-    memory      how activations and weights lie in memory
-    plan        the walk over the tree, recorded as a list of steps for `program` to replay
-    threads     how many, and a team of them
+Reading order, first what happens when a network is loaded:
+    target      the processor's vectors, registers and caches, and the block sizes chosen for them
+    memory      the layout of activations and weights in memory
+    steps       the kinds of steps and the words of each, with one step worked through
+    plan        the forward pass recorded as a list of steps
+    threads     the number of threads, and a team of them
     compiled    a whole network as one call
 
-When the program is compiled, once on a computer:
-    emit        words for writing machine-level code from Python
-    rows        rows of an array by their addresses
+Then what is compiled, once on each computer:
+    emit        helpers that write LLVM instructions from Python
+    rows        addresses of the rows of an array
     matmul      the matrix product: 1 x 1 convolutions, expand and project
-    depthwise   convolution along one axis
-    stem        the first convolution with its pooling
-    program     runs a plan's steps
-    build       machine code from it, kept on disk
+    depthwise   the depthwise convolution along one axis
+    stem        the first convolution and its max pooling
+    head        average pooling and softmax
+    program     the function that runs the steps of a plan
+    build       compilation to machine code, which is cached on disk
 
-Nothing is compiled when this is imported; the first forward pass does it, and later processes load what it has left.
+Importing this package compiles nothing. The first forward pass does, and later processes load the cached code.
 """
 
 import os
@@ -26,14 +28,15 @@ from .compiled import CompiledNetwork, supports
 
 
 def available(network) -> bool:
-    """Whether a network can run here: there are kernels for it, and Numba's compiler is not off (NUMBA_DISABLE_JIT=1).
+    """Whether a network can run here: kernels cover it, and Numba's compiler is not disabled (NUMBA_DISABLE_JIT=1).
 
-    An ImportError tells that Numba is missing or broken while nothing compiled has been kept.
+    Raises ImportError if Numba is missing or broken and no compiled program is cached.
     """
     if not supports(network) or os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
         return False
     if not build.kept():
-        import numba  # noqa: F401
+        with build.compiling():
+            import numba  # noqa: F401
     return True
 
 

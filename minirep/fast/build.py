@@ -1,17 +1,22 @@
-"""The program as machine code: compiled by Numba once, kept on disk, and loaded by later processes without Numba.
+"""The program as machine code: compiled with Numba once, cached on disk, and loaded by later processes without Numba.
 
-Loading takes some hundredths of a second, where importing Numba takes several tenths. What is kept is a plain object
-file of our own functions; it needs nothing from Python or from Numba. Its name tells the sources, the compiler and the
-processor it was made from, so that a change in any of them leads to a new one.
+Loading takes some hundredths of a second; importing Numba takes several tenths. The cache is a plain object file with
+the functions of this package; it needs nothing from Python or from Numba. Its name and its checksum depend on the
+sources, the compiler and the processor, so a change in any of them leads to a new file.
+
+To load it is to run it. It is read from a file and a folder that only this user or root can have written, and from no
+others (docs/project/security.md); whatever is refused is compiled anew.
 """
 
 import contextlib
 import ctypes
 import gc
 import hashlib
+import importlib.util
+import logging  # noqa: F401 (see below)
 import os
+import stat
 import sys
-import tempfile
 import threading
 from functools import lru_cache
 from pathlib import Path
@@ -19,65 +24,126 @@ from pathlib import Path
 import llvmlite
 import llvmlite.binding as llvm
 
-from ..errors import MinirepError
+from ..errors import MinirepError, expect
+from ..files.write import replacing
 from .target import CPU, FEATURES, TRIPLE
 
-SYSTEM_FUNCTIONS = {"sched_yield", "memset", "memcpy", "memmove"}  # all that the program may call
-_lock = threading.Lock()
+ARGUMENTS = 9  # of `program.run`, all of them 64-bit integers
+SYSTEM_FUNCTIONS = {"sched_yield", "memset", "memcpy", "memmove"}  # the only functions that the program may call
+OBJECT = (b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\x64\x86", b"\x64\xaa")  # how ELF, Mach-O and COFF (x86, Arm) begin
+LONGEST = 120  # seconds that a fork waits
+# No link is followed, and a FIFO waits for nobody.
+OPEN = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_lock = threading.RLock()  # whoever imports, runs or loads what the compiler makes holds it
+
+
+def _release() -> None:
+    with contextlib.suppress(RuntimeError):  # it was not had in time
+        _lock.release()
+
+
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.RLock()
+
+
+# A fork waits for the compiler, whose own locks would stay locked in the child. Such hooks run in the reverse order of
+# their registration, so that this one comes before that of logging, which locks what the compiler's modules use.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=lambda: _lock.acquire(timeout=LONGEST), after_in_parent=_release, after_in_child=_renew_lock
+    )
 
 
 @lru_cache(maxsize=1)
-def _name() -> str:
+def _key() -> bytes:
+    """A digest of everything that the program is made from."""
     sources = b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py")))
-    made_from = (sources, llvmlite.__version__, TRIPLE, CPU, FEATURES)
-    return f"program-{hashlib.sha256(repr(made_from).encode()).hexdigest()[:24]}.o"
+    numba = b""
+    with contextlib.suppress(Exception):  # its version, without importing it; not everywhere does it lie in a folder
+        numba = Path(importlib.util.find_spec("numba").origin).with_name("_version.py").read_bytes()
+    made_from = (2, sources, numba, llvmlite.__version__, TRIPLE, CPU, FEATURES)  # 2: the format of the file
+    return hashlib.sha256(repr(made_from).encode()).digest()
+
+
+def _name() -> str:
+    return f"program-{_key().hex()[:24]}.o"
+
+
+def _checksum(code: bytes) -> bytes:
+    """Of this program, made from this: the same code under another name has another one."""
+    return hashlib.sha256(_key() + code).digest()
 
 
 def _folders() -> list[Path]:
-    """Where the object file may lie: where Numba is told to keep its own; else beside the sources, or with the user."""
-    if os.environ.get("NUMBA_CACHE_DIR"):
-        return [Path(os.environ["NUMBA_CACHE_DIR"])]
-    folders = [Path(__file__).parent / "__pycache__"]
-    cache = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME")
-    with contextlib.suppress(RuntimeError):  # where there is no home folder
-        folders.append(Path(cache or Path.home() / ".cache") / "minirep")
-    return folders
+    """Where the object file may lie: where Numba is told to keep its own; else beside the sources, or with the user.
+
+    A folder that others can write, such as /tmp, gets one of the user's own in it. A relative path means another folder
+    wherever the program is started; it counts as none.
+    """
+    asked = Path(os.environ.get("NUMBA_CACHE_DIR", ""))
+    beside = [] if asked.is_absolute() else [Path(__file__).parent / "__pycache__"]
+    if beside:
+        asked = Path(os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME", "")) / "minirep"
+        with contextlib.suppress(RuntimeError):  # where there is no home folder
+            asked = asked if asked.is_absolute() else Path.home() / ".cache" / "minirep"
+    own = asked / f"minirep-{os.geteuid() if hasattr(os, 'geteuid') else 'own'}"
+    return [folder for folder in (*beside, asked, own) if folder.is_absolute()]
+
+
+@contextlib.contextmanager
+def _trusted(path, is_kind, folder: int | None = None):
+    """Open a folder or file that only this user or root can have written; OSError if it is anything else."""
+    descriptor = os.open(path, OPEN, dir_fd=folder)
+    try:
+        status = os.fstat(descriptor)
+        if not is_kind(status.st_mode) or status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
+            raise PermissionError
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _content(folder: Path) -> bytes:
+    if not hasattr(os, "geteuid"):  # Windows: a user's folders are the user's own, unless an administrator opens them
+        return (folder / _name()).read_bytes()
+    with (
+        _trusted(folder, stat.S_ISDIR) as place,
+        _trusted(_name(), stat.S_ISREG, place) as descriptor,
+        open(descriptor, "rb", closefd=False) as file,
+    ):
+        return file.read()
 
 
 def _read() -> bytes | None:
-    """The object file, unless there is none or it is damaged: its checksum stands in front of it."""
+    """The object file, unless there is none, or it is damaged or not to be trusted."""
     for folder in _folders():
         try:
-            found = (folder / _name()).read_bytes()
+            found = _content(folder)
         except OSError:
             continue
-        if hashlib.sha256(found[32:]).digest() == found[:32]:
-            return found[32:]
+        checksum, code = found[:32], found[32:]
+        if checksum == _checksum(code) and code.startswith(OBJECT):
+            return code
     return None
 
 
 def _keep(code: bytes) -> None:
-    """Write the object file where it is possible; where it is not, the next process compiles again."""
+    """Write the object file where it can be read again; where that is nowhere, the next process compiles it again."""
     for folder in _folders():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=folder, prefix=".program-", delete=False) as file:
-                try:
-                    file.write(hashlib.sha256(code).digest() + code)
-                    file.close()
-                    os.chmod(file.name, 0o644)
-                    os.replace(file.name, folder / _name())  # at once, so that nobody reads half a file
-                except OSError:
-                    os.unlink(file.name)
-                    raise
+        with contextlib.suppress(OSError, MinirepError):
+            folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+            if hasattr(os, "geteuid"):
+                with _trusted(folder, stat.S_ISDIR):
+                    pass
+            with replacing(folder / _name(), mode=0o644) as file:
+                file.write(_checksum(code) + code)
             return
-        except OSError:
-            continue
 
 
 @contextlib.contextmanager
 def _without_collection():
-    """No search for garbage meanwhile: Numba makes so many objects that it would take a tenth of the time."""
+    """Switch the garbage collector off: Numba creates so many objects that it would take a tenth of the time."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -89,15 +155,14 @@ def _without_collection():
 
 @_without_collection()
 def _compile() -> bytes:
-    """Numba's translation of `program.run`, less what it adds for Python, as an object file."""
+    """Compile `program.run` with Numba, without Numba's wrappers for Python, to an object file."""
     from numba import njit, types
 
     from . import emit, program
 
-    signature = types.void(*[types.int64] * program.ARGUMENTS)
-    options = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    compiled = njit(signature, **options)(program.run).overloads[signature.args]
-    module = llvm.parse_assembly(compiled.library.get_llvm_str().replace(emit.UNTOUCHED, ""))
+    signature = types.void(*[types.int64] * ARGUMENTS)
+    compiled = njit(signature, **emit.OPTIONS)(program.run).overloads[signature.args]
+    module = llvm.parse_assembly(compiled.library.get_llvm_str().replace(emit.DEFERRED, ""))
     entry = compiled.fndesc.llvm_func_name
     for function in module.functions:
         if not function.is_declaration:
@@ -111,9 +176,9 @@ def _compile() -> bytes:
 
 
 def _optimise(module) -> None:
-    """LLVM's passes for the whole program, by whichever interface this llvmlite has for them.
+    """Run LLVM's passes on the whole program, through whichever interface this llvmlite has.
 
-    Without its search for vectors and its unrolling of loops: the kernels' are written out already.
+    Vectorization and loop unrolling are off, because the kernels spell out both.
     """
     if hasattr(llvm, "create_pass_builder"):
         options = llvm.create_pipeline_tuning_options(speed_level=3)
@@ -142,14 +207,19 @@ def _initialise() -> None:
     llvm.initialize_native_asmprinter()
 
 
+def compiling():
+    """A lock that whoever imports or runs the compiler holds, and for which a fork waits."""
+    return _lock
+
+
 def kept() -> bool:
-    """Whether an earlier process has left the compiled program."""
+    """Whether the compiled program is cached."""
     return _read() is not None
 
 
 def program():
-    """The program as a function of integers; while it runs, other Python threads do too."""
-    with _lock:
+    """Return the program as a function of integers. It runs without the GIL."""
+    with compiling():
         return _program()
 
 
@@ -163,11 +233,11 @@ def _program():
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    # Numba's way to call: room for a result and for an exception come first, and there is neither.
-    words = [ctypes.c_int64] * 9
-    function = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *words)(
-        engine.get_function_address("run")
-    )
+    address = engine.get_function_address("run")
+    expect(address, "the compiled program has no function to run; expected one")
+    # In Numba's calling convention, pointers to a result and to an exception come first. The program has neither.
+    words = [ctypes.c_int64] * ARGUMENTS
+    function = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *words)(address)
     nothing = ctypes.create_string_buffer(16)
     place = ctypes.addressof(nothing)
 

@@ -9,19 +9,20 @@ from contextlib import contextmanager
 import numpy as np
 
 from ..count import costs, total
-from ..network import Network, as_input
+from ..network import Network, as_input, stage_ends
 from . import build
 from . import threads as teams
 from .plan import Plan, Weights, Workspace
 
-WORTH = 50_000_000  # multiply-adds that a thread should have: meeting the others costs more than it saves for fewer
+MIN_MULTIPLY_ADDS = 50_000_000  # per thread: with fewer, synchronising threads costs more than it saves
 PLANS = 8  # input shapes whose plan and workspaces are kept
 
 
 def supports(network: Network) -> bool:
     """Whether the kernels cover a network: every one that `minirep.architecture.build` makes, in float32.
 
-    Left to `minirep.ops`: other types, a stem with even kernels, a ReLU in a depthwise branch, a path without layers.
+    They do not cover other types, a stem with even kernel sizes, a ReLU in a depthwise branch, or a path without
+    layers. `minirep.ops` runs such networks.
     """
     paths = [path for block in network.blocks.values() for path in block.paths]
     branches = [branch for layer in network.layers for branch in layer.branches]
@@ -35,15 +36,15 @@ def supports(network: Network) -> bool:
 
 
 class CompiledNetwork:
-    """``compiled(log_mels)`` gives {head: (N, classes)}, as `minirep.network.forward` does.
+    """A compiled network: ``compiled(log_mels)`` returns {head: (N, classes)}, as `minirep.network.forward` does.
 
-    It holds the packed weights, and plans and workspaces for the input shapes met so far. Safe to call from several
-    threads at once: each call has a workspace to itself.
+    It holds the packed weights, and plans and workspaces for the latest input shapes. Several threads may call it at
+    once: each call has a workspace to itself.
     """
 
     def __init__(self, network: Network, threads: int | None = None):
         self.network, self.threads = network, teams.allowed_threads(threads)
-        self._asked = threads is not None or teams.asked_for()
+        self._requested = threads is not None or teams.requested_threads()
         self._weights = Weights(network)
         self._known: OrderedDict[tuple, tuple[Plan, list[Workspace]]] = OrderedDict()
         self._lock = threading.Lock()
@@ -55,17 +56,21 @@ class CompiledNetwork:
             return {name: p.copy() for name, p in workspace.probabilities.items()}
 
     def stages(self, log_mels: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-        """Yields ("stem", y), ("stage1", y) ... as `minirep.stages` does."""
+        """Yield ("stem", y), ("stage1", y) ... as `minirep.stages` does."""
+        return stage_ends(self.network, self.walk(log_mels))
+
+    def walk(self, log_mels: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield ("stem", y), ("stages.0.0", y) ... after every block, as `minirep.network.walk` does."""
         with self._at_work(log_mels) as (plan, workspace):
             done = 0
-            for name, end, buffer, shape in plan.ends:
+            for name, end, result in plan.ends:
                 run_steps(workspace, done, end, plan.threads)
-                yield name, workspace.view(buffer, shape).copy()
+                yield name, workspace.view(result).copy()
                 done = end
 
     @contextmanager
     def _at_work(self, log_mels):
-        """(plan, workspace that holds the input): nobody else has the workspace meanwhile."""
+        """Lend a plan and a workspace that holds the input; no other call uses the workspace meanwhile."""
         x = as_input(self.network, log_mels)[..., 0]
         plan, idle = self._plan(x.shape)
         with self._lock:
@@ -77,18 +82,18 @@ class CompiledNetwork:
         finally:
             idle.append(workspace)
 
-    def _team(self, shape):
-        """How many threads for an input (n, T, F): those asked for, or as many as have enough to do."""
-        if self._asked:
+    def _threads(self, shape):
+        """Return the number of threads for an input (n, T, F): as requested, else as many as have enough to do."""
+        if self._requested:
             return self.threads
         n, frames, mels = shape
         work = n * total(costs(self.network, frames, mels)).multiply_adds
-        return max(1, min(self.threads, work // WORTH))
+        return max(1, min(self.threads, work // MIN_MULTIPLY_ADDS))
 
     def _plan(self, shape):
         with self._lock:
             if shape not in self._known:
-                self._known[shape] = Plan(self.network, self._weights, shape, self._team(shape)), []
+                self._known[shape] = Plan(self.network, self._weights, shape, self._threads(shape)), []
                 if len(self._known) > PLANS:
                     self._known.popitem(last=False)
             self._known.move_to_end(shape)
@@ -100,7 +105,7 @@ def run_steps(workspace: Workspace, first: int, last: int, threads: int) -> None
     run = build.program()
     step_bytes, table_bytes = workspace.steps.strides[0], workspace.tables.strides[1]
     start, count = workspace.steps_at + first * step_bytes, last - first
-    arrivals = ctypes.c_int64(0)  # at the meeting points; of this run alone, as others may still look at an earlier one
+    arrivals = ctypes.c_int64(0)  # at barriers; a new counter, as threads may still read that of an earlier run
 
     def work(thread, threads):
         tables, scratch = workspace.tables_at[thread], workspace.scratch_at[thread]

@@ -1,17 +1,17 @@
-"""Depthwise convolution along one axis, its branches, identity and ReLU in one pass.
+"""The depthwise convolution along one axis: its branches, the identity and the ReLU in one pass.
 
-Vectors run over channels; eight sums stay in registers (4 outputs along the axis x 2 vectors, or 8 x 1), and every
-input in reach is loaded once and added to all of them:
+Vectors run over channels. Eight sums stay in registers (4 outputs along the axis x 2 vectors, or 8 x 1), and every
+input within reach of these outputs is loaded once and added to all of them:
 
-    inputs along the axis    x0   x1   x2   x3   x4   x5  ...        i goes on, 4 at a time
-    weights of output 0      w2   w3   w4   ...                      output j takes input i with tap i - j + half:
-    weights of output 1      w1   w2   w3   w4  ...                  as i goes on, every output moves on by one tap
+    inputs along the axis    x0   x1   x2   x3   x4   x5  ...        the inputs i are processed 4 at a time
+    weights of output 0      w2   w3   w4   ...                      output j multiplies input i by tap i - j + half:
+    weights of output 1      w1   w2   w3   w4  ...                  with each i, every output moves on by one tap
     weights of output 2      w0   w1   w2   w3  ...
-    weights of output 3       0   w0   w1   w2  ...                  zeros stand around the taps, so no case is special
+    weights of output 3       0   w0   w1   w2  ...                  zeros surround the taps, so no output is special
 
-Neighbouring outputs share weights along the diagonals, so each is loaded once for 4 inputs. Inputs beyond the ends of
-the axis are not read at all: there is no padded copy, and taps that can only meet padding cost nothing. The plain
-version is `minirep.ops.depthwise`.
+Outputs share weights along the diagonals, so each weight is loaded once for 4 inputs. Inputs beyond the ends of the
+axis are never read: there is no padded copy, and taps that only meet padding cost nothing. The plain version is
+`minirep.ops.depthwise`.
 """
 
 from numba.extending import intrinsic
@@ -21,15 +21,15 @@ from .memory import BORDER, FLOAT_BYTES, SUMS, VECTOR_BYTES
 from .rows import share
 from .target import LANES
 
-STEP = 4  # inputs taken at a time
+INPUTS = 4  # that are processed at a time
 
 
 @intrinsic(prefer_literal=True)
-def tile(typingctx, vectors, x, step, length, first, branches, count, vector, bias, identity, total, out):
-    """``SUMS // vectors`` outputs from position ``first`` on, of ``vectors`` vectors of channels from ``vector`` on.
+def output_tile(typingctx, vectors, x, step, length, first, branches, count, vector, bias, identity, total, out):
+    """Compute ``SUMS // vectors`` outputs from position ``first`` on, and ``vectors`` vectors from ``vector`` on.
 
     x, total, out: addresses of position 0 of the axis; ``step``: bytes from one position to the next. ``branches``:
-    address of ``count`` pairs (address of the packed kernel, number of taps). ``total``, if not 0, is added at the end.
+    address of ``count`` pairs (address of the packed kernel, number of taps). ``total``: 0, or what to add at the end.
     """
     width = vectors.literal_value
     outputs = SUMS // width
@@ -55,7 +55,7 @@ def tile(typingctx, vectors, x, step, length, first, branches, count, vector, bi
                         builder.store(builder.fadd(builder.load(sums[j][v]), value), sums[j][v])
 
         def take(i, weights, vector_bytes, inputs):
-            """Add ``inputs`` inputs from position i on; ``weights``: address of output 0's tap for the first."""
+            """Add ``inputs`` inputs from position i on; ``weights``: address of output 0's tap for input i."""
             for v in range(width):
                 here = e.add(weights, e.times(vector_bytes, v))
                 diagonal = {d: e.load(e.add(here, d * VECTOR_BYTES)) for d in range(1 - outputs, inputs)}
@@ -78,9 +78,12 @@ def tile(typingctx, vectors, x, step, length, first, branches, count, vector, bi
             steps = builder.ashr(reach, INT(2))
             with e.loop(steps) as s:
                 take(
-                    e.add(start, e.times(s, STEP)), e.add(weights, e.times(s, STEP * VECTOR_BYTES)), vector_bytes, STEP
+                    e.add(start, e.times(s, INPUTS)),
+                    e.add(weights, e.times(s, INPUTS * VECTOR_BYTES)),
+                    vector_bytes,
+                    INPUTS,
                 )
-            done = e.times(steps, STEP)
+            done = e.times(steps, INPUTS)
             with e.loop(e.minus(reach, done)) as rest:
                 i = e.add(done, rest)
                 take(e.add(start, i), e.add(weights, e.times(i, VECTOR_BYTES)), vector_bytes, 1)
@@ -101,31 +104,31 @@ def tile(typingctx, vectors, x, step, length, first, branches, count, vector, bi
 
 
 @kernel
-def depthwise(thread, threads, x, shape, branches, bias, identity, total, out):
-    """One layer. ``shape`` = (outer, length, inner, channels): the axis, and what lies around it in memory."""
-    outer, length, inner, channels = shape
-    table, count = branches
-    cell = channels * FLOAT_BYTES
+def depthwise_kernel(thread, threads, layer):
+    """Run a `DepthwiseStep`: threads share the tiles of outputs."""
+    length, inner = layer.length, layer.inner
+    cell = layer.channels * FLOAT_BYTES
     step = inner * cell
-    vectors = channels // LANES
+    vectors = layer.channels // LANES
     width = 2 if vectors % 2 == 0 else 1
     outputs = SUMS // width
     tiles = (length + outputs - 1) // outputs
-    first, last = share(thread, threads, outer * tiles * inner)
+    first, last = share(thread, threads, layer.outer * tiles * inner)
     position = first % inner
     first_output = first // inner % tiles * outputs
     line = first // inner // tiles * length * step
     for _ in range(last - first):
         for vector in range(0, vectors, width):
             offset = line + position * cell + vector * VECTOR_BYTES
-            bias_at = bias + vector * VECTOR_BYTES
-            total_at = total + offset if total else 0
+            bias = layer.bias + vector * VECTOR_BYTES
+            x, out = layer.x + offset, layer.out + offset
+            total = layer.total + offset if layer.total else 0
             if width == 2:
-                tile(2, x + offset, step, length, first_output, table, count, vector, bias_at, identity, total_at,
-                     out + offset)  # fmt: skip
+                output_tile(2, x, step, length, first_output, layer.branches, layer.branch_count, vector, bias,
+                            layer.identity, total, out)  # fmt: skip
             else:
-                tile(1, x + offset, step, length, first_output, table, count, vector, bias_at, identity, total_at,
-                     out + offset)  # fmt: skip
+                output_tile(1, x, step, length, first_output, layer.branches, layer.branch_count, vector, bias,
+                            layer.identity, total, out)  # fmt: skip
         position += 1
         if position == inner:
             position = 0

@@ -1,8 +1,9 @@
-"""Small words for writing machine-level code: vectors in registers, addresses, counted loops.
+"""Helpers that write LLVM instructions from Python: vectors in registers, addresses, counted loops.
 
-Numba compiles loops over single numbers and leaves it to LLVM to find vectors in them. Where we know better which value
-belongs in which register, we hand LLVM the instructions ourselves: a function marked ``@intrinsic`` writes them while
-Numba compiles its caller, with plain Python loops doing the unrolling. Addresses are plain 64-bit integers.
+Numba compiles loops over scalars and leaves vectorization to LLVM. The kernels instead choose which value belongs in
+which register, and write the instructions themselves: Numba calls a function marked ``@intrinsic`` while it compiles
+the caller, and the function emits LLVM instructions in place. A Python loop in such a function unrolls the code that
+its body emits. Addresses are plain 64-bit integers.
 """
 
 import math
@@ -15,7 +16,6 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from .memory import FLOAT_BYTES
-from .plan import WORDS
 from .target import LANES
 
 FLOAT = ir.FloatType()
@@ -25,39 +25,33 @@ INT_BYTES = 8
 ZEROS = ir.Constant(VECTOR, [0.0] * LANES)
 
 
+# Numba optimises every function by itself, and again inside each of its callers. It is faster to optimise the whole
+# program once, as `build` does. Until then, every function has LLVM's attribute "optnone", which makes its passes skip
+# the function, and "noinline", which LLVM requires beside it. Numba's option adds both; `build` removes "optnone".
+DEFERRED = "optnone"
+OPTIONS = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True, "_dbg_optnone": True}
+
+
 def kernel(function):
-    """A compiled function that only others of its kind can call, and that never needs Python: no exceptions even."""
-    return njit(function, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    """Compile a function that only other kernels call. It never needs Python, not even for exceptions."""
+    return njit(function, **OPTIONS)
 
 
 def signature(args):
-    """The intrinsics here take integers (sizes and addresses) and return nothing."""
+    """Return the type of an intrinsic that takes integers (sizes and addresses) and returns nothing."""
     return types.void(*args)
 
 
-UNTOUCHED = "optnone"  # LLVM's attribute of a function that its passes are to leave as it is
-
-
-def leave(function):
-    """Have LLVM leave a function as it is, and apart, until `build` has the whole program and improves it once.
-
-    Numba would improve every function by itself, and again inside of each caller.
-    """
-    function.attributes.add("noinline")
-    function.attributes.add(UNTOUCHED)
-
-
 def number(value):
-    """A number known while compiling, or one that a register will hold."""
+    """Return a constant for a Python integer, and a value that exists only at run time as it is."""
     return INT(value) if isinstance(value, int) else value
 
 
 class Emitter:
-    """LLVM's builder with a vocabulary of vectors."""
+    """LLVM's instruction builder, with operations on addresses and vectors."""
 
     def __init__(self, builder):
         self.b = builder
-        leave(builder.function)
 
     def add(self, x, y):
         return self.b.add(number(x), number(y))
@@ -84,19 +78,19 @@ class Emitter:
         self.b.store(value, self.b.inttoptr(address, value.type.as_pointer()), align=FLOAT_BYTES)
 
     def broadcast(self, value):
-        """One float in every lane."""
+        """Copy one float to every lane."""
         anything = ir.Constant(VECTOR, ir.Undefined)
         lane0 = self.b.insert_element(anything, value, ir.IntType(32)(0))
         return self.b.shuffle_vector(lane0, anything, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES))
 
     def registers(self, *shape):
-        """Nested lists of variables that hold a vector each; LLVM keeps them in registers."""
+        """Return nested lists of variables that hold a vector each; LLVM keeps them in registers."""
         if not shape:
             return cgutils.alloca_once(self.b, VECTOR)
         return [self.registers(*shape[1:]) for _ in range(shape[0])]
 
     def accumulate(self, x, y, total):
-        """total += x * y, in one instruction where the processor has it."""
+        """total += x * y, as one fused multiply-add where the processor has it."""
         kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
         multiply_add = cgutils.get_or_insert_function(self.b.module, kind, f"llvm.fmuladd.v{LANES}f32")
         self.b.store(self.b.call(multiply_add, [x, y, self.b.load(total)]), total)
@@ -106,21 +100,21 @@ class Emitter:
         return self.b.select(self.b.fcmp_ordered(">", x, y), x, y)
 
     def relu(self, x):
-        """Negative values become zero; what is not a number stays so, and is seen."""
+        """Set negative values to zero; NaN stays NaN."""
         return self.b.select(self.b.fcmp_ordered("<", x, ZEROS), ZEROS, x)
 
-    def across(self, operation, x):
-        """One operation over all lanes: a number."""
+    def reduce_lanes(self, operation, x):
+        """Reduce the lanes of a vector to a scalar, in pairs."""
         lanes = [self.b.extract_element(x, ir.IntType(32)(i)) for i in range(LANES)]
         while len(lanes) > 1:
             lanes = [operation(a, b) for a, b in zip(lanes[::2], lanes[1::2])]
         return lanes[0]
 
     def exp(self, x):
-        """The exponential of numbers that are not positive, within some units in the last place; below exp(-87), that.
+        """Compute exp(x) for x <= 0, within some units in the last place; for x < -87, exp(-87).
 
-        x = n log 2 + r with n whole and r at most log 2 / 2: exp(x) = 2^n exp(r), and exp(r) by its Taylor series.
-        Log 2 is taken off in two parts, of which the first has so few digits that n times it is exact.
+        x = n log 2 + r with n whole and r at most log 2 / 2: exp(x) = 2^n exp(r), and exp(r) is its Taylor polynomial
+        of degree 7. Log 2 is subtracted in two parts (Cody and Waite); the first is so short that n times it is exact.
         """
 
         def all_lanes(value, kind=FLOAT):
@@ -131,7 +125,7 @@ class Emitter:
 
         lowest = all_lanes(-87.0)
         x = self.b.select(self.b.fcmp_ordered("<", x, lowest), lowest, x)
-        # So large a number has no digits after the point: adding it rounds, and leaves n in the lowest bits.
+        # A float of this size has no bits for fractions: adding it rounds, and leaves n in the lowest bits.
         large = all_lanes(1.5 * 2**23)
         shifted = multiply_add(x, all_lanes(1 / math.log(2)), large)
         n = self.b.fsub(shifted, large)
@@ -152,27 +146,17 @@ class Emitter:
 
 
 @intrinsic
-def later(typingctx):
-    """A kernel that contains no other intrinsic of ours says this first: `leave` it for later."""
+def read(typingctx, kind, address):
+    """Read the fields of a named tuple from an address: ``read(PointwiseStep, address)``."""
+    fields = kind.instance_class._fields
+    result = types.NamedUniTuple(types.int64, len(fields), kind.instance_class)
 
     def codegen(context, builder, _, values):
-        leave(builder.function)
-        return context.get_dummy_value()
+        first = builder.inttoptr(values[1], INT.as_pointer())
+        integers = [builder.load(builder.gep(first, [INT(i)])) for i in range(len(fields))]
+        return context.make_tuple(builder, result, integers)
 
-    return types.void(), codegen
-
-
-@intrinsic
-def words(typingctx, address):
-    """The words of a step, from its address on: a tuple of integers."""
-    result = types.UniTuple(types.int64, WORDS)
-
-    def codegen(context, builder, _, values):
-        leave(builder.function)
-        first = builder.inttoptr(values[0], INT.as_pointer())
-        return context.make_tuple(builder, result, [builder.load(builder.gep(first, [INT(i)])) for i in range(WORDS)])
-
-    return result(address), codegen
+    return result(kind, address), codegen
 
 
 @intrinsic
@@ -180,7 +164,6 @@ def put_integer(typingctx, address, value):
     """Write a 64-bit integer to an address."""
 
     def codegen(context, builder, _, values):
-        leave(builder.function)
         builder.store(values[1], builder.inttoptr(values[0], INT.as_pointer()))
         return context.get_dummy_value()
 
@@ -188,10 +171,10 @@ def put_integer(typingctx, address, value):
 
 
 @intrinsic
-def meet(typingctx, counter, expected):
-    """Wait until ``expected`` arrivals have been counted at an address, this one included: where threads meet.
+def barrier(typingctx, counter, expected):
+    """Wait until the counter at an address reaches ``expected``: every thread that arrives adds one to it.
 
-    They wait busily, for a step of the network takes microseconds; once in a while they let others have the core.
+    The threads spin, because a step takes only microseconds, and yield the core to others every 1024 tries.
     """
 
     def codegen(context, builder, _, values):

@@ -1,32 +1,33 @@
-"""The head: average pooling, and softmax with its mean over the pooling positions. Between them, a matrix product.
+"""The head: average pooling, and softmax with its mean over the pooling positions. A matrix product lies between them.
 
-    x (N, T, F, C)  --pool, window (wt, wf) in steps of one-->  (N, positions, C)  --`matmul.pointwise`-->
+    x (N, T, F, C)  --average pooling, window (wt, wf)-->  (N, positions, C)  --`matmul.pointwise_kernel`-->
     logits (N, positions, classes)  --softmax over the classes, mean over the positions-->  probabilities (N, classes)
 
-All of it is little arithmetic, for one thread; in NumPy it would be a dozen calls, which a small network would wait for
-longer than for a whole stage. The plain versions are `minirep.ops.average_pool`, `softmax` and `head`.
+The head has little arithmetic and runs on one thread. In NumPy it would be a dozen calls, which take longer than a
+whole stage of a small network. The plain versions are `minirep.ops.average_pool`, `softmax` and `head`.
 """
 
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .emit import FLOAT, ZEROS, Emitter, signature
 from .memory import VECTOR_BYTES
+from .steps import PoolStep, SoftmaxStep
 
 
 @intrinsic
-def average_pool(typingctx, x, n, time, freq, vectors, wt, wf, out):
-    """x (n, time, freq, ``vectors`` of channels). Each vector is summed over its window in one register."""
-    args = x, n, time, freq, vectors, wt, wf, out
+def average_pool_kernel(typingctx, step):
+    """Run a `PoolStep`: each vector is summed over its window in one register."""
 
     def codegen(context, builder, _, values):
-        x, n, time, freq, vectors, wt, wf, out = values
+        x, n, time, freq, vectors, wt, wf, out = PoolStep(*cgutils.unpack_tuple(builder, values[0]))
         e = Emitter(builder)
         total = e.registers()
         count = e.broadcast(builder.sitofp(e.times(wt, wf), FLOAT))
         pooled_t, pooled_f = e.add(e.minus(time, wt), 1), e.add(e.minus(freq, wf), 1)
 
         def cell(example, t, f, times, freqs):
-            """Where (example, t, f) lies among so many times and frequencies, in bytes."""
+            """Return the offset in bytes of (example, t, f) in an array (n, times, freqs, channels)."""
             return e.times(e.times(e.add(e.times(e.add(e.times(example, times), t), freqs), f), vectors), VECTOR_BYTES)
 
         with e.loop(n) as example, e.loop(pooled_t) as t, e.loop(pooled_f) as f, e.loop(vectors) as v:
@@ -39,16 +40,15 @@ def average_pool(typingctx, x, n, time, freq, vectors, wt, wf, out):
             e.store(mean, e.add(e.add(out, cell(example, t, f, pooled_t, pooled_f)), here))
         return context.get_dummy_value()
 
-    return signature(args), codegen
+    return signature((step,)), codegen
 
 
 @intrinsic
-def softmax(typingctx, logits, n, positions, vectors, out):
-    """logits (n, positions, ``vectors`` of classes), of which those to spare are minus infinity; they are used up."""
-    args = logits, n, positions, vectors, out
+def softmax_kernel(typingctx, step):
+    """Run a `SoftmaxStep`. Padding classes have the logit minus infinity. The logits are overwritten."""
 
     def codegen(context, builder, _, values):
-        logits, n, positions, vectors, out = values
+        logits, n, positions, vectors, out = SoftmaxStep(*cgutils.unpack_tuple(builder, values[0]))
         e = Emitter(builder)
         largest, total = e.registers(2)
         row = e.times(vectors, VECTOR_BYTES)
@@ -63,18 +63,20 @@ def softmax(typingctx, logits, n, positions, vectors, out):
                 with e.loop(vectors) as v:
                     value = e.load(e.add(x, e.times(v, VECTOR_BYTES)))
                     builder.store(e.maximum(builder.load(largest), value), largest)
-                most = e.broadcast(e.across(e.maximum, builder.load(largest)))
+                most = e.broadcast(e.reduce_lanes(e.maximum, builder.load(largest)))
                 builder.store(ZEROS, total)
                 with e.loop(vectors) as v:
                     place = e.add(x, e.times(v, VECTOR_BYTES))
-                    power = e.exp(builder.fsub(e.load(place), most))  # the largest is taken off: nothing overflows
+                    power = e.exp(builder.fsub(e.load(place), most))  # of a number <= 0, which never overflows
                     e.store(power, place)
                     builder.store(builder.fadd(builder.load(total), power), total)
-                whole = builder.fmul(e.across(builder.fadd, builder.load(total)), builder.sitofp(positions, FLOAT))
+                whole = builder.fmul(
+                    e.reduce_lanes(builder.fadd, builder.load(total)), builder.sitofp(positions, FLOAT)
+                )
                 with e.loop(vectors) as v:
                     here = e.times(v, VECTOR_BYTES)
                     share = builder.fdiv(e.load(e.add(x, here)), e.broadcast(whole))
                     e.store(builder.fadd(e.load(e.add(mean, here)), share), e.add(mean, here))
         return context.get_dummy_value()
 
-    return signature(args), codegen
+    return signature((step,)), codegen

@@ -1,4 +1,4 @@
-"""How arrays lie in memory: channels in whole vectors, weights in the order in which the kernels read them."""
+"""The layout of arrays in memory: channels in whole vectors, weights in the order in which the kernels read them."""
 
 import numpy as np
 
@@ -8,22 +8,22 @@ FLOAT_BYTES = 4
 VECTOR_BYTES = LANES * FLOAT_BYTES
 CACHE_LINE = 64  # bytes
 LINE = CACHE_LINE // FLOAT_BYTES  # floats
-SUMS = 8  # outputs that the depthwise kernel works on together
+SUMS = 8  # vectors of outputs that the depthwise kernel computes together
 BORDER = SUMS - 1  # zeros around the taps of its weights
 
 
 def aligned(floats: int) -> np.ndarray:
-    """Zeros that start on a cache line, so that no vector straddles two."""
+    """Return zeros that start on a cache line, so that no vector straddles two."""
     buffer = np.zeros(floats + LINE, np.float32)
     start = -buffer.ctypes.data % CACHE_LINE // FLOAT_BYTES
     return buffer[start : start + floats]
 
 
 class Arena:
-    """One stretch of memory, handed out in pieces that start on cache lines.
+    """One block of memory, from which arrays are taken in order; each starts on a cache line.
 
-    The system can back a long stretch with large pages, across which the processor reads ahead; in small ones it stops
-    at the end of each. A piece takes whole cache lines; one that does not fit any more gets memory of its own.
+    The system can back a large block with large pages. That is faster, as prefetching stops at the end of each page.
+    An array that does not fit any more gets memory of its own.
     """
 
     def __init__(self, floats: int):
@@ -37,12 +37,12 @@ class Arena:
 
 
 def padded(channels: int) -> int:
-    """Channels rounded up to whole vectors."""
+    """Round channels up to whole vectors."""
     return -(-channels // LANES) * LANES
 
 
 def panel_width(columns: int) -> int:
-    """The widest panel that fits in what is left: 4, 2 or 1 vectors."""
+    """Return the width of the widest panel that fits into the columns left: 4, 2 or 1 vectors."""
     width = PANEL
     while width > columns:
         width //= 2
@@ -50,16 +50,16 @@ def panel_width(columns: int) -> int:
 
 
 def pack_vector(vector: np.ndarray, take=aligned) -> np.ndarray:
-    """(C,) -> (padded C,); ``take(floats)`` gives the memory for it, as in all functions here."""
+    """Pack (C,) as (padded C,). As in all functions here, ``take(floats)`` allocates the memory."""
     packed = take(padded(len(vector)))
     packed[: len(vector)] = vector
     return packed
 
 
 def pack_matrix(weight: np.ndarray, take=aligned) -> np.ndarray:
-    """(K, N) -> panels one after another, each (K, panel width); N is padded with zeros.
+    """Pack (K, N) as panels one after another, each (K, panel width), with N padded with zeros.
 
-    The panel that starts at column c starts at float c * K.
+    The panel of column c starts at float c * K.
     """
     k, n = weight.shape
     wide = np.zeros((k, padded(n)), np.float32)
@@ -74,7 +74,7 @@ def pack_matrix(weight: np.ndarray, take=aligned) -> np.ndarray:
 
 
 def pack_kernel(weight: np.ndarray, take=aligned) -> np.ndarray:
-    """A depthwise kernel (k, C) -> (vectors, 7 + k + 7, LANES), zeros around the taps."""
+    """Pack a depthwise kernel (k, C) as (vectors, 7 + k + 7, LANES), with zeros around the taps."""
     k, c = weight.shape
     wide = np.zeros((k, padded(c)), np.float32)
     wide[:, :c] = weight

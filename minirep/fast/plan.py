@@ -1,208 +1,210 @@
-"""From the walk over the tree to a list of steps, recorded once for an input size and replayed for every input.
+"""The forward pass recorded as a list of steps, once for each input shape, and replayed for every input.
 
 `minirep.network.walk` calls the operations of a backend with the nodes of the tree. The operations here compute
-nothing: they note down which kernel is to run on which buffers. The list of steps, a table of integers, then runs in
-one compiled function, `program.run`, without returning to Python in between.
+nothing: each appends a step (see `steps`) that names a kernel, its weights, and the tensors it reads and writes. After
+the walk, tensors that are never needed at the same time get the same memory. `program.run` then replays the steps in
+one compiled function, without returning to Python in between.
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 from ..network import Conv, Depthwise, Linear, Network, walk
 from ..ops import pool_window
 from ..reparam import fold
+from . import steps
 from .memory import BORDER, LINE, Arena, aligned, pack_kernel, pack_matrix, pack_vector, padded
-from .target import LANES, ROWS
-
-DEPTH = 512  # of K taken at a time, and hidden channels of a chunk: a panel of 512 x 64 floats is 128 KiB
-TILE = 40 * ROWS  # rows of a tile at most
-TILE_FLOATS = 96 * 1024  # of x, hidden and out together in a tile: 384 KiB, for a second-level cache of 512 KiB or more
-FEW = 96  # rows up to which threads share columns instead: each reads only its part of the weights
-
-STEM, POINTWISE, DEPTHWISE, MIX, POOL, SOFTMAX = range(6)  # kinds of steps
-WORDS = 16  # of a step at most, its kind included
-TOTAL = 9  # the word of a DEPTHWISE step that says what to add to its result
+from .target import COLUMN_SPLIT_ROWS, LANES, ROWS, TILE_FLOATS, TILE_ROWS
 
 
-@dataclass(frozen=True)
-class Buffer:
-    """The number of a buffer; in the words of a step it stands for the buffer's address."""
+class PlannedTensor:
+    """An activation (N, T, F, C) before it has memory: in a step, it stands in for its address."""
 
-    number: int
-
-
-class Tensor:
-    """An activation that will be (N, T, F, C) in a buffer, which is free again when the walk lets go of it."""
-
-    def __init__(self, recorder: "Recorder", shape: tuple[int, ...]):
+    def __init__(self, recorder: "Recorder", shape: tuple[int, int, int, int], channels: int | None = None):
         self.recorder, self.shape = recorder, shape
-        self.channels = padded(shape[3])  # as they lie in memory
-        self.rows = shape[0] * shape[1] * shape[2]
-        self.buffer = recorder.take_buffer(self.rows * self.channels)
+        self.channels = padded(shape[3]) if channels is None else channels  # in memory
+        self.rows = math.prod(shape[:3])
+        self.floats = self.rows * self.channels
 
-    def __add__(self, other: "Tensor") -> "Tensor":
-        """The sum over the paths of a block: the depthwise step that has just made ``other`` adds this one to it."""
-        self.recorder.steps[-1][1 + TOTAL] = self.buffer
+    def __add__(self, other: "PlannedTensor") -> "PlannedTensor":
+        # `network.block_forward` sums the paths of a block as ``total + y``, right after the last depthwise layer of a
+        # path has made y. That layer's kernel adds ``total`` while its results are still in registers. An addition as a
+        # step of its own would read both tensors from memory again.
+        self.recorder.steps[-1] = self.recorder.steps[-1]._replace(total=self)
         return other
-
-    def __del__(self):
-        self.recorder.free.append(self.buffer)
 
 
 class Recorder:
-    """The operations of a backend, as in `minirep.ops`, that record steps: [kind, words ...]."""
+    """A backend with the operations of `minirep.ops`, each of which records a step."""
 
     def __init__(self, weights: "Weights", threads: int):
         self.weights, self.threads = weights, threads
-        self.steps: list[list] = []
-        self.sizes: list[int] = []  # floats of each buffer
-        self.free: list[Buffer] = []
-        self.scratch = TILE_FLOATS  # floats that each thread needs for itself
+        self.steps: list[tuple] = []
+        self.scratch = TILE_FLOATS  # floats of scratch memory that each thread needs
 
-    def take_buffer(self, floats: int) -> Buffer:
-        """The smallest free buffer that is large enough, else the largest, which grows, else a new one."""
-        if not self.free:
-            self.free.append(Buffer(len(self.sizes)))
-            self.sizes.append(0)
-        self.free.sort(key=lambda b: (self.sizes[b.number] < floats, abs(self.sizes[b.number] - floats)))
-        best = self.free.pop(0)
-        self.sizes[best.number] = max(self.sizes[best.number], floats)
-        return best
+    def record(self, step: tuple) -> PlannedTensor:
+        """Append a step, and return its output."""
+        self.steps.append(step)
+        return step.out
 
-    def stem(self, x: "Input", conv: Conv) -> Tensor:
-        n, t, f = x.shape
-        out = Tensor(self, (n, -(-t // 4), -(-f // 4), conv.weight.shape[-1]))
-        self.scratch = max(self.scratch, 4 * -(-f // 2) * out.channels)
-        self.steps.append([STEM, x.buffer, n, t, f, *conv.weight.shape[:2], *self.weights.matrix(conv), out.buffer])
-        return out
+    def stem(self, x: PlannedTensor, conv: Conv) -> PlannedTensor:
+        kt, kf = conv.weight.shape[:2]
+        n, t, f = x.shape[0], x.shape[1] - kt + 1, x.shape[2] - kf + 1
+        out = PlannedTensor(self, (n, -(-t // 4), -(-f // 4), conv.weight.shape[-1]))
+        self.scratch = max(self.scratch, 4 * -(-f // 2) * out.channels)  # see `stem.stem_kernel`
+        return self.record(steps.StemStep(x=x, n=n, time=t, freq=f, patch_time=kt, patch_freq=kf,
+            conv=self.weights.packed_conv(conv), relu=int(conv.relu), out=out))  # fmt: skip
 
-    def pointwise(self, x: Tensor, conv: Conv, stride=(1, 1), residual: Tensor | None = None, relu=None) -> Tensor:
+    def pointwise(self, x: PlannedTensor, conv: Conv, stride=(1, 1), residual=0, relu=False) -> PlannedTensor:
         n, t, f, _ = x.shape
-        out = Tensor(self, (n, -(-t // stride[0]), -(-f // stride[1]), conv.weight.shape[-1]))
-        layer = self.weights.matrix(conv, relu)
-        rest = 0 if residual is None else residual.buffer
-        self.steps.append([POINTWISE, x.buffer, t, f, x.channels, *stride, out.rows, *layer, out.buffer, rest])
-        return out
+        out = PlannedTensor(self, (n, -(-t // stride[0]), -(-f // stride[1]), conv.weight.shape[-1]))
+        return self.record(steps.PointwiseStep(x=x, time=t, freq=f, channels=x.channels,
+            time_stride=stride[0], freq_stride=stride[1], rows=out.rows, conv=self.weights.packed_conv(conv),
+            relu=int(conv.relu or relu), residual=residual, out=out))  # fmt: skip
 
-    def depthwise(self, x: Tensor, layer: Depthwise) -> Tensor:
+    def depthwise(self, x: PlannedTensor, layer: Depthwise) -> PlannedTensor:
         n, t, f, _ = x.shape
-        out = Tensor(self, x.shape)
-        axis = (n, t, f) if layer.axis == "time" else (n * t, f, 1)
-        self.steps.append([DEPTHWISE, x.buffer, *axis, x.channels, *self.weights.kernels(layer), 0, out.buffer])
-        return out
+        outer, length, inner = (n, t, f) if layer.axis == "time" else (n * t, f, 1)
+        branches, bias = self.weights.packed_branches(layer)
+        return self.record(steps.DepthwiseStep(x=x, outer=outer, length=length, inner=inner, channels=x.channels,
+            branches=branches, branch_count=len(layer.branches), bias=bias, identity=int(layer.identity), total=0,
+            out=PlannedTensor(self, x.shape)))  # fmt: skip
 
-    def expand_project(self, x: Tensor, convs: tuple[Conv, ...], residual: Tensor) -> Tensor:
-        few = self.threads > 1 and x.rows <= FEW  # then the threads share columns, and have to meet in between
-        together = 1 if len(convs) == 1 or few else 2
+    def expand_project(self, x: PlannedTensor, convs: tuple[Conv, ...], residual: PlannedTensor) -> PlannedTensor:
+        # With few rows the threads split the columns. Every thread then needs all hidden channels, so expand and
+        # project are steps of their own, with a barrier between them.
+        split = self.threads > 1 and x.rows <= COLUMN_SPLIT_ROWS
+        together = 1 if len(convs) == 1 or split else 2
         for conv in convs[:-together]:
             x = self.pointwise(x, conv)
         if together == 1:
-            return self.pointwise(x, convs[-1], residual=residual, relu=1)
+            return self.pointwise(x, convs[-1], residual=residual, relu=True)
         expand, project = convs[-2:]
-        out = Tensor(self, (*x.shape[:3], project.weight.shape[-1]))
-        layers = *self.weights.matrix(expand), *self.weights.matrix(project)
-        self.steps.append([MIX, x.buffer, x.rows, x.channels, *layers, out.buffer, residual.buffer])
-        return out
+        return self.record(steps.ExpandProjectStep(x=x, rows=x.rows, channels=x.channels,
+            expand=self.weights.packed_conv(expand), project=self.weights.packed_conv(project), relu=int(expand.relu),
+            residual=residual, out=PlannedTensor(self, (*x.shape[:3], project.weight.shape[-1]))))  # fmt: skip
 
-    def average_pool(self, x: Tensor, window: tuple[int, int]) -> Tensor:
+    def average_pool(self, x: PlannedTensor, window: tuple[int, int]) -> PlannedTensor:
         n, t, f, c = x.shape
-        out = Tensor(self, (n, t - window[0] + 1, f - window[1] + 1, c))
-        self.steps.append([POOL, x.buffer, n, t, f, x.channels // LANES, *window, out.buffer])
-        return out
+        out = PlannedTensor(self, (n, t - window[0] + 1, f - window[1] + 1, c))
+        return self.record(steps.PoolStep(x=x, n=n, time=t, freq=f, vectors=x.channels // LANES,
+            window_time=window[0], window_freq=window[1], out=out))  # fmt: skip
 
-    def softmax(self, x: Tensor) -> Tensor:
-        n, t, f, c = x.shape
-        out = Tensor(self, (n, 1, 1, c))
-        self.steps.append([SOFTMAX, x.buffer, n, t * f, x.channels // LANES, out.buffer])
-        return out
+    def softmax(self, x: PlannedTensor, classes: int) -> PlannedTensor:
+        n, t, f, _ = x.shape
+        out = PlannedTensor(self, (n, 1, 1, classes))
+        return self.record(steps.SoftmaxStep(x=x, n=n, positions=t * f, vectors=x.channels // LANES, out=out))
+
+
+def assign_buffers(recorded: list[tuple], kept: list[PlannedTensor]) -> tuple[dict[PlannedTensor, int], list[int]]:
+    """Assign a buffer to each tensor, the same one to tensors whose lifetimes do not overlap.
+
+    A tensor lives from the first step that uses it to the last; those in ``kept`` live on to the end. Returns ({tensor:
+    number of its buffer}, floats of each buffer).
+    """
+    used = [dict.fromkeys(word for word in step if isinstance(word, PlannedTensor)) for step in recorded]
+    last_use = {tensor: i for i, tensors in enumerate(used) for tensor in tensors}
+    last_use |= dict.fromkeys(kept, len(recorded))
+    buffers, sizes, free = {}, [], []
+
+    def take(floats):
+        """Take the smallest free buffer that is large enough, else the largest, which grows, else a new one."""
+        if not free:
+            free.append(len(sizes))
+            sizes.append(0)
+        best = min(free, key=lambda buffer: (sizes[buffer] < floats, abs(sizes[buffer] - floats)))
+        free.remove(best)
+        sizes[best] = max(sizes[best], floats)
+        return best
+
+    for i, tensors in enumerate(used):
+        buffers |= {tensor: take(tensor.floats) for tensor in tensors if tensor not in buffers}
+        free += [buffers[tensor] for tensor in tensors if last_use[tensor] == i]
+    return buffers, sizes
 
 
 def whole_vectors(linear: Linear) -> Conv:
-    """A head as a 1 x 1 convolution, with classes that are impossible in what its last vector has left."""
+    """Return a head as a 1 x 1 convolution, padded to whole vectors with classes of probability zero."""
     rest = padded(len(linear.bias)) - len(linear.bias)
     return Conv(np.pad(linear.weight, ((0, 0), (0, rest))), np.pad(linear.bias, (0, rest), constant_values=-np.inf))
 
 
 class Weights:
-    """The packed weights of each node of a tree, and what the steps say of them. Batch norms are folded first."""
+    """The packed weights of each node of a tree. Batch norms are folded first."""
 
     def __init__(self, network: Network):
-        self._packed: dict[int, tuple] = {}  # id of the node: (what must stay alive, words)
+        self._packed: dict[int, tuple] = {}  # id of the node: (what must stay alive, addresses)
         self.heads = {name: whole_vectors(linear) for name, linear in network.heads.items()}
         layers = [*network.convs, *self.heads.values()]
         shapes = [(layer.weight.size // layer.weight.shape[-1], layer.weight.shape[-1]) for layer in layers]
-        # Of a matrix (k, n), or of a kernel with its border; and a bias for each; both up to the end of a cache line.
+        # A matrix (k, n), or a kernel with its border, and a bias for each. Both are rounded up to whole cache lines.
         self._take = Arena(sum((k + 2 * BORDER + 1) * padded(n) + 2 * LINE for k, n in shapes)).take
 
-    def matrix(self, conv: Conv, relu: int | None = None) -> tuple[int, ...]:
-        """(k, n, address of the weight, address of the bias, ReLU): a `matmul.Layer`."""
+    def packed_conv(self, conv: Conv) -> int:
+        """Return the address of the `steps.PackedConv` of a convolution."""
         if id(conv) not in self._packed:
             folded = fold(conv)
             weight = pack_matrix(folded.weight.reshape(-1, folded.weight.shape[-1]), self._take)
             bias = pack_vector(folded.bias, self._take)
-            words = weight.size // bias.size, bias.size, weight.ctypes.data, bias.ctypes.data, int(conv.relu)
-            self._packed[id(conv)] = (conv, weight, bias), words
-        words = self._packed[id(conv)][1]
-        return words if relu is None else (*words[:4], relu)
+            packed = steps.PackedConv(weight.size // bias.size, bias.size, weight.ctypes.data, bias.ctypes.data)
+            record = np.array(packed, np.int64)
+            self._packed[id(conv)] = (conv, weight, bias, record), record.ctypes.data
+        return self._packed[id(conv)][1]
 
-    def kernels(self, layer: Depthwise) -> tuple[int, ...]:
-        """(address of the branches, their number, address of the summed bias, identity)."""
+    def packed_branches(self, layer: Depthwise) -> tuple[int, int]:
+        """Return the addresses of a layer's branches and of their summed bias (see `steps.DepthwiseStep`)."""
         if id(layer) not in self._packed:
             folded = [fold(branch) for branch in layer.branches]
             kernels = [pack_kernel(branch.weight, self._take) for branch in folded]
             bias = pack_vector(sum(branch.bias for branch in folded), self._take)
             branches = np.array([(k.ctypes.data, len(b.weight)) for k, b in zip(kernels, folded)], np.int64)
-            words = branches.ctypes.data, len(branches), bias.ctypes.data, int(layer.identity)
-            self._packed[id(layer)] = (layer, kernels, bias, branches), words
+            self._packed[id(layer)] = (layer, kernels, bias, branches), (branches.ctypes.data, bias.ctypes.data)
         return self._packed[id(layer)][1]
 
 
-class Input:
-    """Stands for the log-mels (N, T, F) while the walk is recorded: always buffer 0."""
-
-    def __init__(self, recorder: Recorder, shape: tuple[int, int, int], frame: tuple[int, int, int]):
-        self.shape = shape
-        self.buffer = recorder.take_buffer(int(np.prod(frame)))
-
-
 class Plan:
-    """The steps for one input shape (N, T, F), where each stage ends, and where the probabilities will be."""
+    """The steps for one input shape (N, T, F), and the tensors that hold its input and its results."""
 
     def __init__(self, network: Network, weights: Weights, shape: tuple[int, int, int], threads: int):
+        (n, t, f), (kt, kf) = shape, network.stem.weight.shape[:2]
         recorder = Recorder(weights, threads)
-        kt, kf = network.stem.weight.shape[:2]
-        self.frame = shape[0], shape[1] + kt - 1, shape[2] + kf - 1  # the input in a frame of zeros
-        self.inside = slice(None), slice(kt // 2, kt // 2 + shape[1]), slice(kf // 2, kf // 2 + shape[2])
-        self.ends = []  # (name, number of steps, buffer of the result, its shape)
-        for name, x in walk(network, Input(recorder, shape, self.frame), recorder):
-            self.ends.append((name, len(recorder.steps), x.buffer, x.shape))
+        self.input = PlannedTensor(recorder, (n, t + kt - 1, f + kf - 1, 1), channels=1)  # with a border of zeros
+        self.inside = slice(None), slice(kt // 2, kt // 2 + t), slice(kf // 2, kf // 2 + f), 0
+        self.ends = []  # (name of a block, or "stem"; number of steps up to its end; its result)
+        for name, x in walk(network, self.input, recorder):
+            self.ends.append((name, len(recorder.steps), x))
         pooled = recorder.average_pool(x, pool_window(network.pool, x))
-        heads = {name: recorder.softmax(recorder.pointwise(pooled, head)) for name, head in weights.heads.items()}
-        self.heads = {name: (p.buffer, (shape[0], 1, 1, len(network.heads[name].bias))) for name, p in heads.items()}
-        self.steps, self.sizes, self.scratch, self.threads = recorder.steps, recorder.sizes, recorder.scratch, threads
+        self.heads = {
+            name: recorder.softmax(recorder.pointwise(pooled, head), network.classes[name])
+            for name, head in weights.heads.items()
+        }
+        self.steps, self.scratch, self.threads = recorder.steps, recorder.scratch, threads
+        # The input's buffer is kept, so that nothing overwrites its border.
+        self.buffers, self.sizes = assign_buffers(self.steps, [self.input, *self.heads.values()])
 
 
 class Workspace:
-    """Memory for one forward pass at a time, and the steps of a plan with this memory's addresses filled in."""
+    """Memory for one forward pass at a time, and the words of a plan's steps with the addresses of this memory."""
 
     def __init__(self, plan: Plan):
-        self.buffers = [aligned(size) for size in plan.sizes]
-        self.input = self.buffers[0][: np.prod(plan.frame)].reshape(plan.frame)[plan.inside]
+        self.plan = plan
+        self.memory = [aligned(size) for size in plan.sizes]
+        self.input = self.view(plan.input)[plan.inside]
         self.scratch = [aligned(plan.scratch) for _ in range(plan.threads)]
-        self.tables = np.zeros((plan.threads, 4, TILE + ROWS), np.int64)  # of row addresses, for each thread
-        addresses = [buffer.ctypes.data for buffer in self.buffers]
-        self.steps = np.zeros((len(plan.steps), WORDS), np.int64)
+        self.tables = np.zeros((plan.threads, 4, TILE_ROWS + ROWS), np.int64)  # of row addresses: `matmul.Scratch`
+        addresses = [buffer.ctypes.data for buffer in self.memory]
+        self.steps = np.zeros((len(plan.steps), steps.WORDS), np.int64)
         for row, step in zip(self.steps, plan.steps):
-            row[: len(step)] = [addresses[w.number] if isinstance(w, Buffer) else w for w in step]
-        # Asking an array for its address takes longer than a small step.
+            words = steps.words(step)
+            row[: len(words)] = [addresses[plan.buffers[w]] if isinstance(w, PlannedTensor) else w for w in words]
+        # Computing an array's address takes longer than a small step.
         self.steps_at = self.steps.ctypes.data
         self.tables_at = [tables.ctypes.data for tables in self.tables]
         self.scratch_at = [scratch.ctypes.data for scratch in self.scratch]
-        self.probabilities = {name: self.view(*place)[:, 0, 0] for name, place in plan.heads.items()}
+        self.probabilities = {name: self.view(tensor)[:, 0, 0] for name, tensor in plan.heads.items()}
 
-    def view(self, buffer: Buffer, shape: tuple[int, ...]) -> np.ndarray:
-        """A buffer as (N, T, F, C), less the channels that fill up its vectors."""
-        lying = (*shape[:3], padded(shape[3]))
-        return self.buffers[buffer.number][: math.prod(lying)].reshape(lying)[..., : shape[3]]
+    def view(self, tensor: PlannedTensor) -> np.ndarray:
+        """Return the memory of a tensor as (N, T, F, C), without the padding of its channels."""
+        buffer = self.memory[self.plan.buffers[tensor]]
+        return buffer[: tensor.floats].reshape(*tensor.shape[:3], tensor.channels)[..., : tensor.shape[3]]

@@ -1,40 +1,31 @@
-"""The compiled program: runs the steps that `plan` has recorded. `build` turns it into machine code."""
+"""The compiled program: runs the steps that `plan` has recorded. `build` compiles it to machine code."""
 
-from .depthwise import depthwise
-from .emit import kernel, meet, words
-from .head import average_pool, softmax
-from .matmul import Bench, Layer, expand_project, pointwise
-from .plan import DEPTHWISE, MIX, POINTWISE, POOL, STEM
-from .stem import stem
-
-ARGUMENTS = 9  # all of them 64-bit integers
+from . import steps
+from .depthwise import depthwise_kernel
+from .emit import INT_BYTES, barrier, read
+from .head import average_pool_kernel, softmax_kernel
+from .matmul import Scratch, expand_project_kernel, pointwise_kernel
+from .stem import stem_kernel
 
 
-@kernel
-def _layer(w):
-    return Layer(w[0], w[1], w[2], w[3], w[4])
-
-
-def run(thread, threads, steps, step_bytes, count, tables, table_bytes, scratch, counter):
-    """One thread's part of ``count`` steps. All arguments are integers, most of them addresses."""
-    bench = Bench(tables, tables + table_bytes, tables + 2 * table_bytes, tables + 3 * table_bytes, scratch)
-    i = 0
-    while i < count:
-        w = words(steps + i * step_bytes)
-        kind, x = w[0], w[1]
-        if kind == STEM:
-            stem(thread, threads, bench, x, w[2:5], w[5:7], _layer(w[7:12]), w[12])
-        elif kind == POINTWISE:
-            pointwise(thread, threads, bench, x, w[2:5], w[5:7], w[7], _layer(w[8:13]), w[13], w[14])
-        elif kind == DEPTHWISE:
-            depthwise(thread, threads, x, w[2:6], w[6:8], w[8], w[9], w[10], w[11])
-        elif kind == MIX:
-            expand_project(thread, threads, bench, x, w[2], w[3], _layer(w[4:9]), _layer(w[9:14]), w[14], w[15])
-        elif kind == POOL:
-            if thread == 0:
-                average_pool(x, w[2], w[3], w[4], w[5], w[6], w[7], w[8])
-        elif thread == 0:
-            softmax(x, w[2], w[3], w[4], w[5])
-        i += 1
+def run(thread, threads, first_step, step_bytes, count, tables, table_bytes, memory, counter):
+    """Run one thread's share of ``count`` steps. All arguments are integers, most of them addresses."""
+    scratch = Scratch(tables, tables + table_bytes, tables + 2 * table_bytes, tables + 3 * table_bytes, memory)
+    for i in range(count):
+        step = first_step + i * step_bytes
+        kind, fields = read(steps.Kind, step).number, step + INT_BYTES
+        if kind == steps.STEM:
+            stem_kernel(thread, threads, scratch, read(steps.StemStep, fields))
+        elif kind == steps.POINTWISE:
+            pointwise_kernel(thread, threads, scratch, read(steps.PointwiseStep, fields))
+        elif kind == steps.DEPTHWISE:
+            depthwise_kernel(thread, threads, read(steps.DepthwiseStep, fields))
+        elif kind == steps.EXPAND_PROJECT:
+            expand_project_kernel(thread, threads, scratch, read(steps.ExpandProjectStep, fields))
+        elif thread == 0:  # the head is too small to share
+            if kind == steps.POOL:
+                average_pool_kernel(read(steps.PoolStep, fields))
+            else:
+                softmax_kernel(read(steps.SoftmaxStep, fields))
         if threads > 1:
-            meet(counter, i * threads)
+            barrier(counter, (i + 1) * threads)

@@ -1,31 +1,30 @@
-"""Rows of an array by their addresses, and the share of them that a thread works on."""
+"""Tables of row addresses, and the share of the rows that each thread computes."""
 
 import numpy as np
 
-from .emit import INT_BYTES, kernel, later, put_integer
+from .emit import INT_BYTES, kernel, put_integer
 from .memory import FLOAT_BYTES
 from .target import ROWS
 
-# Numba compiles a copy of a function for every literal that it is called with; not for these.
+# Numba compiles a function again for every literal argument that it is called with, but not for these.
 ZERO, ONE = np.int64(0), np.int64(1)
 
 
 @kernel
 def share(thread, threads, units):
-    """The units of work [first, last) of one thread: neighbours, and equally many for all but rounding."""
-    later()
+    """Return the units of work [first, last) of one thread; the numbers of any two threads differ by at most one."""
     return units * thread // threads, units * (thread + 1) // threads
 
 
 @kernel
 def list_rows(table, base, first, last, shape, stride):
-    """Write the addresses of rows first ... last - 1 to ``table``; the last is repeated up to whole blocks.
+    """Write the addresses of rows first ... last - 1 to ``table``, and repeat the last one to fill a register block.
 
-    ``shape`` = (T, F, C) of the array at ``base``, ``stride`` the (time, frequency) steps from one row to the next;
-    rows count through (N, T / stride, F / stride).
+    The array at ``base`` has the shape (N, *``shape``) with ``shape`` = (T, F, C). Rows are its positions at every
+    ``stride``-th (time, frequency), numbered in the order of (N, T / stride, F / stride).
     """
     time, freq, channels = shape
-    if stride[0] == 1 and stride[1] == 1:  # one after another
+    if stride[0] == 1 and stride[1] == 1:  # rows are adjacent
         row_bytes = channels * FLOAT_BYTES
         for i in range(last - first):
             put_integer(table + i * INT_BYTES, base + (first + i) * row_bytes)

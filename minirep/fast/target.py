@@ -1,6 +1,7 @@
-"""What the processor offers: how wide its vectors are, and how many of them stay in registers.
+"""The processor's vectors, registers and caches, and the block sizes chosen for them.
 
-Code is made for this computer, or for what NUMBA_CPU_NAME and NUMBA_CPU_FEATURES say, which are Numba's own settings.
+Code is compiled for this computer's processor, or for the one that NUMBA_CPU_NAME and NUMBA_CPU_FEATURES name. Both
+are Numba's own settings.
 """
 
 import os
@@ -15,7 +16,8 @@ if FEATURES is None:  # "+avx2,+fma ..."
 
 _on = {name[1:] for name in FEATURES.split(",") if name.startswith("+")}
 
-ROWS = 6  # positions that one block of the matrix product works on together
+# Register blocking: floats in a vector, and the block of sums (ROWS x VECTORS) that stays in registers.
+ROWS = 6
 if "avx512f" in _on:
     LANES, VECTORS = 16, 4  # 32 registers of 16 floats: 6 x 4 sums, 4 weights, 1 or 2 inputs
 elif "avx2" in _on and "fma" in _on:
@@ -25,4 +27,14 @@ elif TRIPLE.startswith(("aarch64", "arm64")):
 else:
     LANES, VECTORS = 4, 2  # SSE2, which every 64-bit x86 has: 16 registers of 4 floats
 
-PANEL = LANES * VECTORS  # output channels that one block of the matrix product yields
+PANEL = LANES * VECTORS  # output channels of one block
+
+# Cache blocking, for a second-level cache of 512 KiB or more: it holds one panel of weights and one tile of rows, so
+# the panel serves every row of the tile before it is evicted.
+K_BLOCK = (
+    512  # input channels summed in one pass, and hidden channels of a chunk: a panel of 512 x 64 floats is 128 KiB
+)
+TILE_FLOATS = 96 * 1024  # most floats of x, hidden and out together in a tile: 384 KiB
+TILE_ROWS = 40 * ROWS  # most rows of a tile, however few channels they have
+
+COLUMN_SPLIT_ROWS = 96  # up to so many rows, threads split the columns: each then reads only its share of the weights

@@ -1,7 +1,7 @@
-"""How many threads, and a team of them that waits for work.
+"""The number of threads, and a team of them that waits for work.
 
-A forward pass is handed to the team once; inside, the threads meet after every step in compiled code (`emit.meet`),
-which costs less than a microsecond where waking a thread from Python costs fifty.
+The team gets one job for a whole forward pass. Within it, the threads synchronise after every step in compiled code
+(`emit.barrier`), which takes less than a microsecond. To wake a thread from Python takes fifty.
 """
 
 import os
@@ -11,34 +11,34 @@ from queue import SimpleQueue
 
 from ..errors import MinirepError
 
-MOST = 256
+MAX_THREADS = 256
 
 
 def allowed_threads(threads: int | None = None) -> int:
-    """The number asked for; else MINIREP_NUM_THREADS; else the cores that this process may use."""
-    asked = asked_for() if threads is None else threads
-    if asked is None:
-        return min(MOST, allowed_cores())
-    if not str(asked).isdecimal() or not 1 <= int(asked) <= MOST:
+    """Return ``threads`` if given, else MINIREP_NUM_THREADS, else the number of cores that this process may use."""
+    requested = requested_threads() if threads is None else threads
+    if requested is None:
+        return min(MAX_THREADS, allowed_cores())
+    if not str(requested).isdecimal() or not 1 <= int(requested) <= MAX_THREADS:
         name = "MINIREP_NUM_THREADS" if threads is None else "threads"
-        raise MinirepError(f"{name}: found {asked!r}, expected a whole number from 1 to {MOST}")
-    return int(asked)
+        raise MinirepError(f"{name}: found {requested!r}, expected a whole number from 1 to {MAX_THREADS}")
+    return int(requested)
 
 
-def asked_for() -> str | None:
-    """MINIREP_NUM_THREADS, if it says anything."""
+def requested_threads() -> str | None:
+    """Return MINIREP_NUM_THREADS, or None if it is unset or empty."""
     return os.environ.get("MINIREP_NUM_THREADS") or None
 
 
 def allowed_cores() -> int:
-    """Cores by affinity, and by the CPU quota of the control group (as in a container)."""
+    """Return the cores that the affinity and the CPU quota of the control group (as in a container) allow."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cores, _quota("/sys/fs/cgroup") or cores))
 
 
 def _quota(folder: str) -> int | None:
-    """Cores that the control group allows, rounded up; None without a limit."""
-    # Microseconds of computing in a period: "200000 100000" or "max 100000"; in version 1, "-1" and a file each.
+    """Return the cores that the control group allows, rounded up; None without a limit."""
+    # Microseconds of CPU time and of the period: "200000 100000" or "max 100000"; in version 1, a file each, or "-1".
     for files in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
         try:
             quota, period = " ".join(Path(folder, file).read_text() for file in files).split()
@@ -49,16 +49,16 @@ def _quota(folder: str) -> int | None:
 
 
 class Team:
-    """Threads that sleep until `run` gives them work. One caller has them at a time; another works alone meanwhile."""
+    """Threads that sleep until `run` gives them work. They serve one caller at a time; a second one works alone."""
 
     def __init__(self):
         self._free = threading.Lock()
         self._inboxes: list[SimpleQueue] = []
 
     def run(self, threads: int, work) -> None:
-        """``work(thread, threads)`` for every thread, thread 0 being the caller.
+        """Call ``work(thread, threads)`` in every thread; the caller is thread 0.
 
-        The threads must meet at the end of ``work``: the caller does not wait for them here.
+        ``work`` must end with a barrier, because the caller does not wait for the other threads here.
         """
         if threads == 1 or not self._free.acquire(blocking=False):
             work(0, 1)
@@ -79,14 +79,14 @@ def _serve(inbox: SimpleQueue) -> None:
     while True:
         work, thread, threads = inbox.get()
         work(thread, threads)
-        del work  # it holds a workspace
+        del work  # it refers to a workspace, which is not needed while the thread waits
 
 
 team = Team()
 
 
 def _after_fork() -> None:
-    """A forked child has none of its parent's threads: it gets a team of its own."""
+    """Give a forked child a team of its own: it has none of its parent's threads."""
     global team
     team = Team()
 

@@ -6,15 +6,15 @@ the file as a program (PEP 441). Two bundles of the same model by the same minir
 """
 
 import io
-import os
 import zipfile
 from pathlib import Path
 
 from ..errors import MinirepError
 from ..reparam import fuse
-from .modelfile import Model, write_model
+from ..text import one_line
+from .modelfile import MAX_HEADER, Model, write_model
 from .models import read
-from .write import replacing, umask
+from .write import replacing
 
 SHEBANG = b"#!/usr/bin/env python3\n"
 MAIN = '''\
@@ -25,11 +25,13 @@ import sys
 if sys.version_info < (3, 10):
     sys.exit("found Python %d.%d, expected 3.10 or later" % sys.version_info[:2])
 try:
-    import numpy
-except ImportError:
-    sys.exit("found no NumPy, which is all that is needed: pip install numpy, or apt install python3-numpy")
-
-from minirep.cli import main
+    try:
+        import numpy
+    except ImportError:
+        sys.exit("found no NumPy, which is all that is needed: pip install numpy, or apt install python3-numpy")
+    from minirep.cli import main
+except KeyboardInterrupt:
+    sys.exit(130)
 
 sys.exit(main())
 '''
@@ -56,16 +58,16 @@ def bundle(model, path, half: bool = False) -> None:
     write_model(weights, Model(fuse(network), recipe, labels, provenance), half)
     members = {**code(), "__main__.py": MAIN.encode(), "minirep/data/bundled.npz": weights.getvalue()}
     members |= {"LICENSE": (PACKAGE / LICENCE).read_bytes(), "MODEL.txt": about(provenance).encode()}
-    with replacing(path) as file:
+    with replacing(path, mode=0o777) as file:
         file.write(SHEBANG)
         write_zip(file, members)
-    os.chmod(path, os.stat(path).st_mode | 0o111 & ~umask())
 
 
 def about(provenance: dict[str, str]) -> str:
     """What is known of a model, for whoever passes its bundle on: its licence and whom to credit, above all."""
     known = {"licence": "not stated", "credit": "not stated", **provenance}
-    lines = ["The model of this program, minirep/data/bundled.npz:", *(f"{key}: {text}" for key, text in known.items())]
+    facts = [one_line(f"{key}: {text}", MAX_HEADER) for key, text in known.items()]
+    lines = ["The model of this program, minirep/data/bundled.npz:", *facts]
     return "\n".join([*lines, "The code around it has a licence of its own: see LICENSE.", ""])
 
 

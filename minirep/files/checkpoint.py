@@ -2,19 +2,22 @@
 
 `minirep.files.torchfile` opens the file and `minirep.files.yamltext` reads the configuration in it. Here the
 configuration becomes an `Architecture` and a `Recipe`, and the published keys and shapes of the weights become those of
-the tree. Every weight must have its place in the tree and every place its weight: a network that is almost right is
-quietly wrong.
+the tree: stage 1 is ``stages[0]``, and "s2" in a checkpoint, whose s1 is the stem. Every weight must have its place in
+the tree and every place its weight: a network that is almost right is quietly wrong.
 
 Three kinds of file are read: with branches; with the merged kernels beside the branches (the branches are taken, see
 `stored_merged` for the others); and with merged kernels alone.
 """
 
+import os
 import re
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 
 from ..architecture import ORDERS, REP, Architecture, build
+from ..check import MAX_ARRAYS, fault
 from ..errors import MinirepError
 from ..network import Conv
 from ..recipe import MELS, RECIPES, Recipe, numbered_labels, published_labels
@@ -34,7 +37,8 @@ def read_published(path) -> Model:
     data set, else numbers. ``provenance`` holds at least "source", the file's name, and "sha256".
 
     Raises MinirepError, in one line with the file's name, for a file that is not a checkpoint or is damaged, for
-    anything in it that is not plain data, and for weights that do not fit the configuration or are not finite.
+    anything in its weights, settings or labels that is not plain data, and for weights that do not fit the
+    configuration or are not finite.
     """
     with TorchFile(path) as file:
         config, state = _Settings(file), _model_state(file)
@@ -42,9 +46,9 @@ def read_published(path) -> Model:
         merged = _is_merged_alone(arch, state)
         _require_fit(file, arch, state)
         network = build(arch, lambda name, shape: _array(file, state, arch, name, shape, merged), merged)
-        extras = _extras(file)
+        extras = _extras(file, arch.heads)
         recipe = _recipe(config, arch)
-        labels = _labels(file, extras, recipe.name, arch.heads)
+        labels = extras.get("labels") or _known_labels(recipe.name, arch.heads)
         if "recipe" in extras:
             recipe = replace(recipe, name=extras["recipe"])
         provenance = {"source": file.path.name.encode(errors="replace").decode(), "sha256": sha256(file.path)}
@@ -97,7 +101,7 @@ def published_key(name: str, merged: bool = False, axes: tuple[str, ...] = PUBLI
     >>> published_key("stages.0.2.paths.0.1.branches.0.bias", merged=True)
     's2.pathway0_res2.branch2.b_reparam.bias'
     """
-    node, norm, part = re.fullmatch(r"(.+?)\.(bn\.)?(\w+)", name).groups()
+    node, part = name.replace(".bn.", ".").rsplit(".", 1)
     if node == "stem":
         conv, bn = "s1.pathway0_stem.conv", "s1.pathway0_stem.bn"
     elif node.startswith("heads."):
@@ -112,7 +116,7 @@ def published_key(name: str, merged: bool = False, axes: tuple[str, ...] = PUBLI
             path, layer, branch = (int(n) for n in re.findall(r"\d+", inner))
             axis, scale = AXES[axes[layer]], SCALES[path + branch]
             conv, bn = f"{key}branch2.{axis}{'_reparam' if merged else scale}", f"{key}branch2.{axis}_bn{scale}"
-    return f"{bn}.{NORM[part]}" if norm else f"{conv}.{part}"
+    return f"{bn}.{NORM[part]}" if ".bn." in name else f"{conv}.{part}"
 
 
 def published_shape(name: str, shape: Shape, axes: tuple[str, ...] = PUBLISHED_AXES) -> Shape:
@@ -137,8 +141,8 @@ def published_shape(name: str, shape: Shape, axes: tuple[str, ...] = PUBLISHED_A
 
 def _places(arch: Architecture, merged: bool) -> dict[str, Shape]:
     """The names and shapes of all arrays of a tree."""
-    places = {}
-    build(arch, places.__setitem__, merged)
+    places: dict[str, Shape] = {}
+    build(arch, places.__setitem__, merged)  # type: ignore[arg-type]  # the tree itself holds nothing
     return places
 
 
@@ -187,21 +191,30 @@ def _some(names: list[str], most: int = 3) -> str:
 
 # --- weights ---------------------------------------------------------------------------------------------------------
 
+# What training on several GPUs, torch.compile and Lightning put in front of all keys.
+PREFIXES = re.compile(r"\A((module|_orig_mod|model)\.)+")
+
 
 def _model_state(file: TorchFile) -> dict[str, StoredTensor]:
-    """{key: tensor}; the prefix that training on several GPUs gives to all keys is taken off."""
-    state = file.content.get("model_state") if isinstance(file.content, dict) else None
+    """{key: tensor}; prefixes that all keys have, in any nesting, are taken off."""
+    content = file.content if isinstance(file.content, dict) else {}
+    state = file.known(content.get("model_state"), "model_state")
     if not isinstance(state, dict) or not state:
         raise file.error("holds no model_state, expected a dictionary with model_state and cfg")
+    if len(state) > MAX_ARRAYS:
+        raise file.error(f"model_state: found {len(state)} weights, expected at most {MAX_ARRAYS}")
     for key, tensor in state.items():
-        if not isinstance(key, str) or not isinstance(tensor, StoredTensor):
+        if not isinstance(key, str) or not isinstance(file.known(tensor, f"model_state: {quoted(key)}"), StoredTensor):
             raise file.error(
                 f"model_state: found {quoted(key)} of type {type(tensor).__name__}, expected named tensors"
             )
-    prefixed = sum(key.startswith("module.") for key in state)
-    if 0 < prefixed < len(state):
-        raise file.error(f"model_state: {prefixed} of {len(state)} keys start with 'module.', expected all or none")
-    return {key.removeprefix("module."): tensor for key, tensor in state.items()}
+    common = os.path.commonprefix(list(state))  # noqa: RUF071  # of characters, to be cut off
+    shared = len(common) - len(PREFIXES.sub("", common))
+    state = {key[shared:]: tensor for key, tensor in state.items()}
+    if prefixed := [key for key in state if PREFIXES.sub("", key) != key]:
+        found = f"{len(prefixed)} of {len(state)} keys start with '{prefixed[0].partition('.')[0]}.'"
+        raise file.error(f"model_state: {found}, expected all or none")
+    return state
 
 
 def _array(file: TorchFile, state: dict, arch: Architecture, name: str, shape: Shape, merged: bool) -> np.ndarray:
@@ -216,10 +229,8 @@ def _array(file: TorchFile, state: dict, arch: Architecture, name: str, shape: S
         raise file.error(f"{key} holds whole numbers, expected floating point")
     with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused
         array = file.read(tensor).reshape(shape[-1], -1).T.reshape(shape).astype(np.float32, order="C")
-    if not np.isfinite(array).all():
-        raise file.error(f"{key} holds NaN, infinite or huge values, expected finite float32")
-    if name.endswith(".variance") and (array < 0).any():
-        raise file.error(f"{key} holds negative variances")
+    if found := fault(array, name):
+        raise file.error(f"{key} {found}")
     return array
 
 
@@ -252,7 +263,7 @@ class _Settings:
 
     def __init__(self, file: TorchFile):
         self.error = file.error
-        text = file.content.get("cfg") if isinstance(file.content, dict) else None
+        text = file.known(file.content.get("cfg"), "cfg") if isinstance(file.content, dict) else None
         if not isinstance(text, str):
             raise self.error("holds no configuration, expected a text cfg beside model_state")
         try:
@@ -345,11 +356,12 @@ def _kernels(config: _Settings, name: str) -> tuple[Shape, ...]:
 def _depths(config: _Settings, state: dict[str, StoredTensor], stages: int) -> Shape:
     """How many blocks each stage has in the weights; one of the two settings that tell it must say the same."""
     blocks = {key.split(".branch")[0] for key in state if ".branch" in key}  # "s2.pathway0_res0" ...
-    found = tuple(sum(block.startswith(f"s{i + 2}.") for block in blocks) for i in range(stages))
-    if len(state) < 5 * len(blocks):  # a block has 19 weights and more; a file of empty ones must not cost us much
+    count = Counter(block.partition(".")[0] for block in blocks)
+    found = tuple(count[f"s{i + 2}"] for i in range(stages))
+    if len(state) < 15 * len(blocks):  # a block has 19 weights and more; a file of empty ones must not cost us much
         raise config.error(f"holds {len(state)} weights in {len(blocks)} blocks: too few to be a network")
     named = config.get("RESNET.DEPTH", int, 0)
-    configured = {DEPTHS[named]} if named in DEPTHS else set()
+    configured: set[Shape] = {DEPTHS[named]} if named in DEPTHS else set()
     configured.add(config.per_stage("RESNET.NUM_BLOCK_TEMP_KERNEL", []))
     configured.discard(())
     if configured and found not in configured:
@@ -380,9 +392,9 @@ def _heads(config: _Settings, state: dict[str, StoredTensor]) -> dict[str, int]:
 def _recipe(config: _Settings, arch: Architecture) -> Recipe:
     """The published recipe of the data set with the file's own values in it; an unknown data set gives a new recipe."""
     name = config.dataset()
-    known = RECIPES.get(DATASETS.get(name))
+    known = RECIPES.get(DATASETS.get(name, ""))
     number = (int, float)
-    settings = {
+    settings: dict[str, tuple[str, type | tuple[type, ...]]] = {
         "rate": ("AUDIO_DATA.SAMPLING_RATE", int),
         "clip_seconds": ("AUDIO_DATA.CLIP_SECS", number),
         "window_ms": ("AUDIO_DATA.WINDOW_LENGTH", number),
@@ -400,16 +412,14 @@ def _recipe(config: _Settings, arch: Architecture) -> Recipe:
 # --- labels ----------------------------------------------------------------------------------------------------------
 
 
-def _labels(file: TorchFile, extras: dict, recipe_name: str, heads: dict[str, int]) -> dict[str, tuple[str, ...]]:
-    """The labels that the file carries, else those published with the recipe where their number fits, else numbers.
+MAX_CHARACTERS = 1 << 20  # of all texts together
+
+
+def _known_labels(recipe_name: str, heads: dict[str, int]) -> dict[str, tuple[str, ...]]:
+    """The labels published with the recipe where their number fits, else numbers.
 
     A network for UrbanSound8K may have the 35 outputs of its published configuration: those beyond its 10 are numbered.
     """
-    if "labels" in extras:
-        counts = {head: len(names) for head, names in extras["labels"].items()}
-        if counts != heads:
-            raise file.error(f"labels: found {quoted(counts)} names, expected {quoted(heads)}")
-        return extras["labels"]
     names = published_labels(recipe_name) if recipe_name in RECIPES else {}
     labels = numbered_labels(heads)
     for head, known in names.items():
@@ -418,19 +428,29 @@ def _labels(file: TorchFile, extras: dict, recipe_name: str, heads: dict[str, in
     return labels
 
 
-def _extras(file: TorchFile) -> dict:
+def _extras(file: TorchFile, heads: dict[str, int]) -> dict:
     """What a checkpoint of our own training carries beside the published keys, in a dictionary "minirep": any of
 
     "recipe", "licence", "credit": text; "labels": {head: [text, one a class]}.
+
+    A pickle can use one list or text a thousand times: numbers are compared before names are looked at, and a text
+    counts as often as it is used.
     """
-    extras = file.content.get("minirep", {})
+    extras = file.known(file.content.get("minirep", {}), "minirep")
     if not isinstance(extras, dict):
         raise file.error("minirep: expected a dictionary")
     taken = {key: extras[key] for key in ("recipe", "licence", "credit") if key in extras}
-    labels = extras.get("labels", {})
+    labels = file.known(extras.get("labels", {}), "minirep: labels")
     if not isinstance(labels, dict) or not all(isinstance(names, (list, tuple)) for names in labels.values()):
         raise file.error("minirep: expected labels as {head: list of names}")
-    texts = [*taken.values(), *labels, *(name for names in labels.values() for name in names)]
+    counts = {head: len(names) for head, names in labels.items()}
+    if labels and counts != heads:
+        raise file.error(f"labels: found {quoted(counts)} names, expected {quoted(heads)}")
+    texts = [*taken.values(), *(name for names in labels.values() for name in names)]
+    texts = [file.known(text, "minirep") for text in texts]
+    size = sum(len(text) for text in texts if isinstance(text, str))
+    if size > MAX_CHARACTERS:
+        raise file.error(f"minirep: found {size} characters in all texts, expected at most {MAX_CHARACTERS}")
     if not all(isinstance(text, str) and text.isprintable() for text in texts):
         raise file.error("minirep: expected recipe, licence, credit and labels of printable text")
     return taken | ({"labels": {head: tuple(names) for head, names in labels.items()}} if labels else {})

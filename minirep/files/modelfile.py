@@ -2,32 +2,37 @@
 
 It is an ordinary uncompressed .npz. The array "header" holds UTF-8 JSON: format version, recipe, labels, provenance and
 the tree of the network, in which each array stands as its shape; the array of the tree's path ("stem.weight",
-"stages.0.2.reduce.bias" ...) holds its values. Reading executes nothing (``allow_pickle=False``) and allocates nothing
-before the sizes that the header promises are found in the file.
+"stages.0.2.entry.bias" ...) holds its values. Reading executes nothing and allocates nothing before the sizes that the
+header promises are found in the file; each array is read once, and holds finite numbers.
 """
 
 import contextlib
 import dataclasses
 import json
 import os
+import re
 import zipfile
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..check import check
+from ..check import MAX_ARRAYS, check, fault
 from ..errors import MinirepError
 from ..network import BatchNorm, Block, Conv, Depthwise, Linear, Network
 from ..recipe import Recipe
 from ..text import one_line
 from ..tree import as_type, named_arrays
+from .archive import ZIP_ERRORS, open_zip
 from .write import replacing
 
 FORMAT, VERSION = "minirep model", 2
 # What the fields of a `Block` were called in the trees and array names of older versions.
 RENAMED = {1: {"entry": "reduce", "expand_project": "mix"}, 2: {}}
 NODES = {node.__name__: node for node in (Network, Block, Depthwise, Conv, BatchNorm, Linear)}
-MAX_HEADER = 1 << 24  # bytes of JSON; the full-size unfused network needs 0.1 MB
+MAX_HEADER = 1 << 22  # bytes of JSON; the full-size unfused network needs 0.1 MB,
+MAX_VALUES = 1 << 18  # and some 10,000 values
+# The start of a .npy array, after its version and length, as NumPy writes it.
+NPY = re.compile(r"\{'descr': '([<>|][a-z]\d{1,2})', 'fortran_order': (True|False), 'shape': \(([\d, ]*)\), \} *\n")
 
 
 class Model(NamedTuple):
@@ -54,9 +59,12 @@ def write_model(path, model: Model, half: bool = False) -> None:
     if half:
         with np.errstate(over="ignore"):
             network = as_type(network, np.float16)
-    arrays = named_arrays(network)
+    arrays: dict[str, Any] = named_arrays(network)
     if half and not all(np.isfinite(array).all() for array in arrays.values()):
         raise MinirepError(f"{path}: some weights are too large for half precision; store it without")
+    for name, array in arrays.items():
+        if found := fault(array, name):
+            raise MinirepError(f"{path}: {name} {found}; not written")
     header = {
         "format": FORMAT,
         "version": VERSION,
@@ -85,9 +93,9 @@ def _node_to_json(node) -> dict:
 def is_model(path) -> bool:
     """Whether a file looks like `write_model`'s: a zip that holds the header."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open(path, "rb") as file, open_zip(file) as archive:
             return "header.npy" in archive.namelist()
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+    except ZIP_ERRORS:
         return False
 
 
@@ -99,10 +107,11 @@ def read_model(source) -> Model:
     opened = hasattr(source, "read")
     path = getattr(source, "name", "model") if opened else source
     try:
-        with zipfile.ZipFile(source) as archive:
-            return _read(archive, path, source.seek(0, os.SEEK_END) if opened else os.path.getsize(path))
+        with contextlib.nullcontext(source) if opened else open(source, "rb") as file, open_zip(file) as archive:
+            return _read(archive, path, file.seek(0, os.SEEK_END))
     except MinirepError as error:
-        raise MinirepError(one_line(str(error))) from None
+        message = str(error)
+        raise MinirepError(one_line(message if message.startswith(f"{path}: ") else f"{path}: {message}")) from None
     except FileNotFoundError:
         raise MinirepError(f"{path}: no such file") from None
     except OSError as error:
@@ -115,6 +124,8 @@ def read_model(source) -> Model:
 
 def _read(archive: zipfile.ZipFile, path, size: int) -> Model:
     members = {info.filename: info for info in archive.infolist()}
+    if len(members) > MAX_ARRAYS:
+        raise MinirepError(f"{path}: found {len(members)} arrays, expected at most {MAX_ARRAYS}")
     if any(info.compress_type != zipfile.ZIP_STORED for info in members.values()):
         raise MinirepError(f"{path}: found compressed arrays; expected them stored plainly, as minirep writes them")
     if len(members) != len(archive.infolist()) or sum(info.file_size for info in members.values()) > size:
@@ -125,7 +136,11 @@ def _read(archive: zipfile.ZipFile, path, size: int) -> Model:
         raise MinirepError(
             f"{path}: a header of {members['header.npy'].file_size} bytes; expected at most {MAX_HEADER}"
         )
-    header = json.loads(bytes(_read_array(archive, members, "header", None, path)).decode())
+    text = bytes(_read_array(archive, members, "header", None, path))
+    values = text.count(b",") + text.count(b"[") + text.count(b"{")
+    if values > MAX_VALUES:
+        raise MinirepError(f"{path}: a header of {values} values; expected at most {MAX_VALUES}")
+    header = json.loads(text.decode())
     if header.get("format") != FORMAT or header.get("version") not in RENAMED:
         raise MinirepError(
             f"{path}: found format {header.get('format')!r} version {header.get('version')!r}, "
@@ -135,8 +150,14 @@ def _read(archive: zipfile.ZipFile, path, size: int) -> Model:
     expected = set()
 
     def leaf(name, shape):
+        if f"{name}.npy" in expected:
+            raise MinirepError(f"{path}: the header names array {name} twice, expected each once")
         expected.add(f"{name}.npy")
-        return _read_array(archive, members, name, tuple(shape), path).astype(dtype)
+        with np.errstate(over="ignore"):  # what becomes infinite is refused
+            array = _read_array(archive, members, name, tuple(shape), path).astype(dtype)
+        if found := fault(array, name):
+            raise MinirepError(f"{path}: array {name} {found}")
+        return array
 
     network = check(_from_json(header["network"], "", leaf, RENAMED[header["version"]]))
     extra = sorted(set(members) - expected - {"header.npy"})
@@ -156,10 +177,11 @@ def _read_array(archive, members, name: str, shape: tuple | None, path) -> np.nd
         version = np.lib.format.read_magic(file)
         if version != (1, 0):
             raise MinirepError(f"{path}: array {name}: found .npy version {version}, expected (1, 0)")
-        try:
-            found, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-        except Exception as error:  # of many kinds: NumPy has Python's own parser and tokenizer read it
-            raise MinirepError(f"{path}: array {name}: its header is not understood: {error}") from None
+        start = NPY.fullmatch(file.read(int.from_bytes(file.read(2), "little")).decode("latin-1"))
+        if start is None:
+            raise MinirepError(f"{path}: array {name}: its header is not understood")
+        dtype, fortran = np.dtype(start[1]), start[2] == "True"
+        found = tuple(int(n) for n in re.findall(r"\d+", start[3]))
         right_type = dtype == np.uint8 if shape is None else dtype.kind == "f" and dtype.itemsize <= 8
         if not right_type or fortran or (shape is not None and found != shape):
             raise MinirepError(f"{path}: array {name}: found {dtype} {found}, expected floating point {shape}")

@@ -5,11 +5,13 @@ from importlib import resources
 from pathlib import Path
 
 from ..classify import Classifier
-from ..errors import MinirepError
+from ..errors import MinirepError, expect
 from ..network import Network
 from ..reparam import fuse
+from ..text import printable
 from .checkpoint import read_published
 from .modelfile import Model, is_model, read_model, write_model
+from .write import irregular
 
 
 def default_model():
@@ -26,9 +28,16 @@ def read(path) -> Model:
             raise MinirepError(f"found a {type(path).__name__}, expected the path of a model.npz or checkpoint.pyth")
         with path.open("rb") as file:  # a part of a bundle
             return read_model(file)
+    _expect_file(path)
     if Path(path).suffix == ".npz" or is_model(path):
         return read_model(path)
     return read_published(path)
+
+
+def _expect_file(path) -> None:
+    """Refuse a named pipe, which would have us wait, and whatever else is no file."""
+    found = irregular(path)
+    expect(found is None, f"{printable(path)}: found {found}, expected a file: model.npz or checkpoint.pyth")
 
 
 def load(path=None, backend: str = "auto", fused: bool = True, threads: int | None = None) -> Classifier:
@@ -57,6 +66,7 @@ def read_checkpoint(path) -> Classifier:
     Raises MinirepError, in one line with the file's name, for a file that is not a checkpoint or is damaged, for
     anything in it that is not plain data, and for weights that do not fit the configuration or are not finite.
     """
+    _expect_file(path)
     model = read_published(path)
     assert model.recipe is not None  # a checkpoint's configuration always gives one
     return Classifier(model.network, model.recipe, model.labels, model.provenance)

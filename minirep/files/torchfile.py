@@ -7,8 +7,10 @@ A pickle is not data. It is a program for a small stack machine, and two of its 
 finds any function of any installed module by its name, and REDUCE calls it. Whoever wrote the file decides what runs
 on the computer that unpickles it. So nothing is unpickled here. `pickletools.genops` takes the program apart and runs
 nothing; `run` carries out the harmless instructions that ``torch.save`` uses. Its GLOBAL looks nothing up: a name stays
-a name. Its REDUCE knows the three names that tensors need, and to "call" them is to make a plain value. Everything else
-is an error that says what was found.
+a name. Its REDUCE knows the three names that tensors need, and to "call" them is to make a plain value. Whatever would
+come of another name, such as a scheduler's counter or a NumPy scalar, is `Opaque`: the name of something that is never
+built. That does no harm where nobody looks; whoever finds it in place of a weight or a setting refuses it
+(`TorchFile.known`). Every other instruction is an error that says what was found.
 
 Source: the instructions are described in the standard library's module pickletools; a listing of any pickle comes from
 ``python -m pickletools data.pkl``.
@@ -26,12 +28,12 @@ import numpy as np
 
 from ..errors import MinirepError
 from ..text import quoted
+from .archive import ZIP_ERRORS, open_zip
 
 # A published file has 0.15 MB of pickle, 30,000 instructions and 900 entries. These bounds leave room for networks six
 # times as deep, and keep a hostile file from taking more than a moment.
 MAX_PICKLE = 1 << 22  # bytes
 MAX_INSTRUCTIONS = 200_000
-MAX_DIRECTORY = 1 << 21  # bytes of the zip's directory: some 25,000 entries
 MAX_LINE = 256  # bytes of a module's or a function's name
 MAX_DIMENSIONS = 8
 
@@ -62,6 +64,16 @@ class Name:
     """A module and a name in it, "torch FloatStorage": never looked up."""
 
     text: str
+
+
+@dataclass(frozen=True, eq=False)
+class Opaque:
+    """Something that is not built, in an entry that nobody reads: ``text`` is the name that would have made it."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return f"the foreign name {quoted(self.text.replace(' ', '.'))}"
 
 
 @dataclass(frozen=True)
@@ -134,24 +146,36 @@ CALLS = {
 }
 
 
-def _name(text: str) -> Name:
-    if text not in CALLS and text not in DTYPES:
-        raise Refused(f"the foreign name {quoted(text.replace(' ', '.'))}; expected tensors, numbers and text alone")
-    return Name(text)
+def _name(module: str, name: str) -> Name | Opaque:
+    if len(module) + len(name) > MAX_LINE:
+        raise Refused(f"a name of more than {MAX_LINE} characters")
+    text = module + " " + name
+    return Name(text) if text in CALLS or text in DTYPES else Opaque(text)
 
 
 def _call(function, arguments):
+    """Return what a function makes of its arguments; an opaque function or argument makes it opaque."""
+    if isinstance(function, Opaque):
+        return function
     if not isinstance(function, Name) or function.text not in CALLS or not isinstance(arguments, tuple):
         raise Refused("a call of something that is not a function")
-    return CALLS[function.text](*arguments)
+    opaque = [argument for argument in arguments if isinstance(argument, Opaque)]
+    return opaque[0] if opaque else CALLS[function.text](*arguments)
 
 
-def _storage(reference) -> Storage:
+def _storage(reference) -> Storage | Opaque:
     """What torch.save writes in place of a storage: ("storage", type, key, device it was on, length)."""
     kind, dtype, key, _, count = reference
+    if isinstance(dtype, Opaque):
+        return dtype
     if kind != "storage" or not isinstance(dtype, Name) or not isinstance(key, str) or not _is_count(count):
         raise Refused("a persistent reference that is not a storage")
     return Storage(DTYPES[dtype.text], key, count)
+
+
+def _opaque(value) -> Opaque:
+    """Return what stands for a value of no use here: bytes, a huge number, a key that is neither text nor number."""
+    return value if isinstance(value, Opaque) else Opaque(f"builtins {type(value).__name__}")
 
 
 # --- the machine -----------------------------------------------------------------------------------------------------
@@ -165,12 +189,14 @@ class _Program(io.BytesIO):
 
 
 def run(program: bytes):
-    """The object that a pickle describes, of None, bool, int, float, str, tuple, list, dict and `StoredTensor`.
+    """The object that a pickle describes, of None, bool, int, float, str, tuple, list, dict, `StoredTensor`, `Opaque`.
 
-    Raises `Refused` for an instruction, a name or a value that torch.save does not write for tensors, and ValueError,
-    TypeError, LookupError or AttributeError for a program that makes no sense.
+    Raises `Refused` for an instruction or a value that torch.save does not write, and ValueError, TypeError,
+    LookupError or AttributeError for a program that makes no sense.
     """
-    stack, outer, memo = [], [], {}  # MARK puts the stack aside on `outer` and starts a new one
+    stack: list = []
+    outer: list[list] = []  # MARK puts the stack aside here and starts a new one
+    memo: dict = {}
 
     def since_mark() -> list:
         nonlocal stack
@@ -178,16 +204,23 @@ def run(program: bytes):
         return items
 
     def put(items: list) -> None:
-        """Key, value, key, value ... into the dictionary on top. Plain keys: a nested one could exhaust hash()."""
-        target = stack[-1]
-        if not isinstance(target, dict) or len(items) % 2 or not all(type(key) in (str, int) for key in items[::2]):
-            raise Refused("dictionary items without a dictionary, or with keys that are neither text nor numbers")
-        target.update(zip(items[::2], items[1::2]))
+        """Key, value, key, value ... into the dictionary on top. A nested key could exhaust hash(): it is opaque."""
+        target, keys = on_top("dictionary items without a dictionary", dict), items[::2]
+        if len(items) % 2 or any(isinstance(key, (list, dict)) for key in keys):
+            raise Refused("a dictionary item without a value, or whose key is a list or a dictionary")
+        if isinstance(target, dict):
+            target.update(zip((key if type(key) in (str, int) else _opaque(key) for key in keys), items[1::2]))
 
     def extend(items: list) -> None:
-        if not isinstance(stack[-1], list):
-            raise Refused("list items without a list")
-        stack[-1].extend(items)
+        target = on_top("list items without a list", list)
+        if isinstance(target, list):
+            target.extend(items)
+
+    def on_top(fault: str, *kinds: type):
+        """What is on top of the stack: of one of these kinds, or opaque."""
+        if not isinstance(stack[-1], (*kinds, Opaque)):
+            raise Refused(fault)
+        return stack[-1]
 
     for count, (instruction, argument, position) in enumerate(pickletools.genops(_Program(program))):
         if count >= MAX_INSTRUCTIONS:
@@ -202,10 +235,11 @@ def run(program: bytes):
                 memo[len(memo)] = stack[-1]
             case "BININT" | "BININT1" | "BININT2" | "BINFLOAT" | "BINUNICODE" | "SHORT_BINUNICODE":
                 stack.append(argument)
-            case "LONG1":
-                if not -(1 << 63) <= argument < 1 << 63:
-                    raise Refused("a whole number of more than 64 bits")
-                stack.append(argument)
+            case "LONG1" | "LONG4":
+                small = isinstance(argument, int) and -(1 << 63) <= argument < 1 << 63
+                stack.append(argument if small else _opaque(argument))
+            case "BINBYTES" | "SHORT_BINBYTES" | "BINBYTES8" | "BYTEARRAY8":
+                stack.append(_opaque(argument))
             case "NONE" | "NEWTRUE" | "NEWFALSE":
                 stack.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[instruction.name])
             # containers
@@ -236,21 +270,31 @@ def run(program: bytes):
             case "SETITEMS":
                 items = since_mark()
                 put(items)
+            case "EMPTY_SET":
+                stack.append(Opaque("builtins set"))
+            case "ADDITEMS":
+                since_mark()
+                on_top("items of a set without a set")
+            case "FROZENSET":
+                since_mark()
+                stack.append(Opaque("builtins frozenset"))
             # names, and what is made of them
             case "GLOBAL":
-                stack.append(_name(argument))
+                stack.append(_name(*str(argument).split(" ", 1)))
             case "STACK_GLOBAL":
                 name, module = stack.pop(), stack.pop()
-                stack.append(_name(module + " " + name))  # a TypeError unless both are text
+                stack.append(_name(module, name))  # a TypeError unless both are text
             case "REDUCE":
                 arguments, function = stack.pop(), stack.pop()
                 stack.append(_call(function, arguments))
+            case "NEWOBJ" | "NEWOBJ_EX":  # an object of a class, from a tuple and, if EX, named arguments
+                del stack[-len(instruction.stack_before) + 1 :]
+                on_top("an object of something that is not a class")
             case "BINPERSID":
                 stack.append(_storage(stack.pop()))
             case "BUILD":  # attributes of an OrderedDict: state_dict's version numbers, of no use here
                 stack.pop()
-                if not isinstance(stack[-1], dict):
-                    raise Refused("attributes of something that is not a dictionary")
+                on_top("attributes of something that is not a dictionary", dict)
             case "PROTO" | "FRAME":
                 pass
             case "STOP":
@@ -259,25 +303,13 @@ def run(program: bytes):
                     raise ValueError("a MARK without its end")
                 return result
             case other:
-                raise Refused(f"the instruction {other} at byte {position}; torch.save writes none for tensors")
+                raise Refused(f"the instruction {other} at byte {position}, which torch.save does not write")
 
 
 # --- the file --------------------------------------------------------------------------------------------------------
 
-# What zipfile and the program of a damaged file raise.
-ZIP_ERRORS = (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, LookupError, OverflowError, struct.error)
+# What the program of a damaged file raises.
 PICKLE_ERRORS = (ValueError, TypeError, LookupError, AttributeError, OverflowError, struct.error)
-
-
-class _File(io.FileIO):
-    """A file that gives no more than ``limit`` bytes at a time: zipfile takes a directory of any length as a whole."""
-
-    limit = MAX_DIRECTORY
-
-    def read(self, size=-1):
-        if size > self.limit:
-            raise ValueError(f"a directory of {size} bytes, expected at most {self.limit}")
-        return super().read(size)
 
 
 class TorchFile:
@@ -289,13 +321,13 @@ class TorchFile:
     Raises MinirepError, with the file's name, for anything that is not such a file or does not hold what it promises.
     """
 
-    def __init__(self, path):
+    def __init__(self, path) -> None:
         self.path = Path(path)
         self._shared: dict[str, bytes] = {}  # storages read so far in which there is more than one tensor
         try:
             if not self.path.is_file():
                 raise self.error("not a file" if self.path.exists() else "no such file")
-            self._file = _File(self.path)
+            self._file = io.FileIO(self.path)
         except (OSError, ValueError) as error:
             raise self.error(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
         try:
@@ -321,13 +353,19 @@ class TorchFile:
         """An error that starts with the file's name."""
         return MinirepError(f"{self.path}: {message}")
 
+    def known(self, value, where: str):
+        """Return the value itself, or raise the error that it is `Opaque`: ``where`` has something else to hold."""
+        if isinstance(value, Opaque):
+            raise self.error(f"{where} holds {value}; expected tensors, numbers and text alone")
+        return value
+
     def read(self, tensor: StoredTensor) -> np.ndarray:
         """A tensor's numbers as a new array of its shape; bfloat16 becomes float32.
 
         The array is C-contiguous, whatever the strides in the file. No tensor may have more elements than its storage:
         torch could expand a single number to any size, a file of weights has no use for it.
         """
-        storage, shape = tensor.storage, tensor.shape
+        storage, shape = self.known(tensor, "its pickle").storage, tensor.shape
         last = tensor.offset + sum((n - 1) * stride for n, stride in zip(shape, tensor.strides))
         if not tensor.size or last >= storage.count or tensor.size > storage.count:
             raise self.error(
@@ -353,11 +391,9 @@ class TorchFile:
 
     def _opened(self) -> zipfile.ZipFile:
         try:
-            archive = zipfile.ZipFile(self._file)
+            return open_zip(self._file)
         except ZIP_ERRORS as error:
             raise self.error(f"damaged or cut short: {quoted(str(error))}") from None
-        self._file.limit = self.size
-        return archive
 
     def _checked_entries(self) -> dict[str, zipfile.ZipInfo]:
         """The zip's entries by their names without the leading "<name>/".
@@ -388,7 +424,7 @@ class TorchFile:
             raise self.error("written on a big-endian machine, which is not supported; expected byte order little")
         program = self._bytes("data.pkl", MAX_PICKLE)
         try:
-            return run(program)
+            return self.known(run(program), "its pickle")
         except Refused as error:
             raise self.error(f"its pickle holds {error}") from None
         except PICKLE_ERRORS as error:

@@ -1,30 +1,46 @@
-"""Files written whole or not at all, and the checksum of a file."""
+"""Files written whole or not at all, what is no regular file, and the checksum of a file."""
 
 import contextlib
 import hashlib
+import io
 import os
-import tempfile
+import stat
+import sys
+import time
 from collections.abc import Iterator
-from pathlib import Path
-from typing import BinaryIO
 
 from ..errors import MinirepError
 from ..text import printable
 
+STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+KINDS = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a named pipe", stat.S_ISSOCK: "a socket"}
+UNFINISHED = ".minirep"  # how temporary files end
+STALE = 3600  # seconds after which nobody is still writing one
+
 
 @contextlib.contextmanager
-def replacing(path) -> Iterator[BinaryIO]:
-    """Open a temporary file beside ``path`` and move it there when all went well: never half a file under its name."""
-    path = Path(path)
+def replacing(path, mode: int = 0o666) -> Iterator[io.BytesIO]:
+    """Collect what is written and, when all went well, put it at ``path``: never half a file under its name.
+
+    A link is followed, and what it leads to is replaced. ``mode``: the permissions, less those that the umask takes.
+    "-" and /dev/stdout are standard output. MinirepError where something else than a regular file is in the way.
+    """
+    target = writable(path)
+    content = io.BytesIO()  # so that a full disk interrupts nobody who must close something behind it, such as a zip
+    yield content
+    if target is None:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content.getbuffer())
+        sys.stdout.flush()
+        return
+    folder, name = os.path.split(target)
+    prefix = f".{name[:40]}."
+    temporary = os.path.join(folder, f"{prefix}{os.urandom(6).hex()}{UNFINISHED}")
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise MinirepError(f"{printable(path)}: cannot be written: {error.strerror or error}") from None
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        os.chmod(temporary, 0o666 & ~umask())  # mkstemp's files are private; a saved model need not be
-        os.replace(temporary, path)
+        _sweep(folder, prefix)
+        with open(temporary, "xb", opener=lambda file, flags: os.open(file, flags, mode)) as file:
+            file.write(content.getbuffer())
+        os.replace(temporary, target)
     except OSError as error:
         raise MinirepError(f"{printable(path)}: cannot be written: {error.strerror or error}") from None
     finally:
@@ -32,11 +48,42 @@ def replacing(path) -> Iterator[BinaryIO]:
             os.unlink(temporary)
 
 
-def umask() -> int:
-    """Return the permissions that new files do not get."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def writable(path) -> str | None:
+    """Return the file that is written for ``path``, behind all links; None for standard output.
+
+    MinirepError, before any work is done, where it could not be written.
+    """
+    if os.fspath(path) in STANDARD_OUTPUT:
+        if not hasattr(sys.stdout, "buffer") or sys.stdout.isatty():
+            raise MinirepError(f"{path}: found no file or pipe as standard output, expected one")
+        return None
+    target = os.path.realpath(path)
+    found = "a circle of links" if os.path.islink(target) else irregular(target)
+    if found:
+        raise MinirepError(
+            f"{printable(path)}: cannot be written: found {found}, expected a file, or - for standard output"
+        )
+    if not os.path.isdir(os.path.dirname(target)):
+        raise MinirepError(f"{printable(path)}: cannot be written: expected a file in a folder that is there")
+    return target
+
+
+def irregular(path) -> str | None:
+    """Return what is at a path if it is no regular file, such as "a named pipe"; None also if nothing is there."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return None
+    return None if stat.S_ISREG(mode) else next((kind for is_it, kind in KINDS.items() if is_it(mode)), "a device")
+
+
+def _sweep(folder: str, prefix: str) -> None:
+    """Remove what processes that were killed have left of the same file."""
+    for entry in os.scandir(folder):
+        if entry.name.startswith(prefix) and entry.name.endswith(UNFINISHED):
+            with contextlib.suppress(OSError):  # another one has been quicker
+                if time.time() - entry.stat(follow_symlinks=False).st_mtime > STALE:
+                    os.unlink(entry)
 
 
 def sha256(path) -> str:

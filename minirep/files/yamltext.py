@@ -15,12 +15,13 @@ MAX_DEPTH = 16
 # a key and its value, a piece of a list or mapping in one line, a quotation alone, what may stand behind all of them
 KEY = re.compile(r"""([^\s'"\[\]{},#&*!|>%@:-][^\s:]*|'[^']*'|"[^"\\]*"):(?: +(.*))?$""")
 QUOTED = r"""'(?:[^']|'')*'|"(?:[^"\\]|\\.)*\""""
-TOKEN = re.compile(rf"""\s*([\[\]{{}},]|:(?=\s|$)|{QUOTED}|[^\s\[\]{{}},:'"](?:[^\[\]{{}},:]|:(?!\s))*)""")
+TOKEN = re.compile(rf"""([\[\]{{}},]|:(?=\s|$)|{QUOTED}|[^\s\[\]{{}},:'"](?:[^\[\]{{}},:]|:(?!\s))*)""")
 MARKS = ("]", "}", ",", ":")
 SCALAR = re.compile(rf"({QUOTED})\s*(?:#.*)?$")
 END = re.compile(r"\s*(?:#.*)?$")
+BETWEEN = re.compile(r"(?:\s+|#.*)*")
 
-WORDS = {"": None, "~": None, "null": None}
+WORDS: dict[str, bool | None] = {"": None, "~": None, "null": None}
 WORDS |= {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 INTEGER = re.compile(r"[-+]?\d{1,18}")
 FLOAT = re.compile(r"[-+]?(\d{1,30}\.\d{0,30}|\.\d{1,30}|\d{1,30}(?=e))(e[-+]?\d{1,3})?", re.IGNORECASE)
@@ -55,7 +56,7 @@ def _rows(text: str) -> list[list]:
     "- - 21" becomes two dashes, the second one two further in. A line further in than a key or dash that has a value
     already continues that value: long text is folded so.
     """
-    rows = []
+    rows: list[list] = []
     for number, line in enumerate(text.splitlines(), 1):
         rest = line.strip()
         indent = len(line) - len(line.lstrip(" "))
@@ -141,7 +142,7 @@ def _unescaped(escape: re.Match) -> str:
 def _flow(text: str):
     """A list [a, b] or a mapping {a: b}, nested in any way."""
     tokens, i = [], 0
-    while i < len(text) and not END.match(text, i):
+    while (i := BETWEEN.match(text, i).end()) < len(text):  # type: ignore[union-attr]  # it matches anywhere
         token = TOKEN.match(text, i)
         if not token:
             raise ValueError(f"not understood: {text[i : i + 60]!r}")

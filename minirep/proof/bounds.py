@@ -13,11 +13,13 @@ the network with these three rules gives a bound for *every* way to evaluate it;
 No tolerance is picked by hand: `ROUNDINGS` below counts the operations on one term.
 
 Results that underflow are off by an absolute amount rather than a factor; that is added too, for processors that flush
-small numbers to zero as well. Where a sum might overflow the bound is infinite: nothing can be promised there.
+small numbers to zero as well. Where a sum might overflow, or a variance with its eps might be flushed, the bound is
+infinite: nothing can be promised there.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 
@@ -55,6 +57,7 @@ class Summand:
     sizes: np.ndarray  # (3N, T, F, C): the sum of |t|; then ``value_error`` and ``error`` of the input, carried through
     roundings: int  # of one term
     reach: float  # no number on the way is larger
+    steepness: float = 0.0  # of its batch norms, see `gamma`
 
 
 def start(x, dtype) -> Known:
@@ -63,10 +66,14 @@ def start(x, dtype) -> Known:
     return Known(x, np.zeros_like(x), np.zeros_like(x), np.dtype(dtype))
 
 
-def gamma(roundings: int, dtype) -> float:
-    """The relative error that so many roundings can add up to (Higham, lemma 3.1)."""
-    u = np.finfo(dtype).eps / 2
-    return roundings * u / (1 - roundings * u) if roundings * u < 1 else np.inf
+def gamma(roundings: int, dtype, steepness: float = 0.0) -> float:
+    """The relative error that so many roundings can add up to (Higham, lemma 3.1).
+
+    ``steepness``: 1 / (variance + eps), which tells how much a variance or an eps that underflows matters.
+    """
+    info = np.finfo(dtype)
+    error = roundings * float(info.eps) / 2 + 4 * float(info.tiny) * steepness
+    return error / (1 - error) if error < 1 else np.inf
 
 
 # --- one layer: a sum of parts, then perhaps a ReLU ---------------------------------------------------------------
@@ -79,18 +86,18 @@ def _summand(known: Known, convs, convolve) -> Summand:
     value = known.value
     largest = np.abs(value) + known.value_error
     sizes = np.concatenate([largest, known.value_error, known.error])
-    reach, roundings = 1 + np.max(largest + known.error), 0
+    reach, roundings, steepness = 1 + np.max(largest + known.error), 0, 0.0
     for conv in convs:
         conv = map_arrays(conv, lambda a: a.astype(np.float64))
         value = ops.epilogue(convolve(value, conv.weight), replace(conv, relu=False))
-        weight, constant, scale = absolute(conv)
+        weight, constant, _ = absolute(conv)
         sizes = convolve(sizes, weight)
         sizes[:n] += constant
         terms = weight[..., 0].size + PER_CONSTANTS
         roundings += terms + ROUNDINGS
-        raw = [np.abs(a).max() for a in (conv.weight, conv.bias, conv.bn and conv.bn.mean) if a is not None]
-        reach *= terms * (1 + max(raw)) * (1 + scale.max()) + constant.max()
-    return Summand(value, sizes, roundings, reach)
+        growth, steep, variance = _extremes(conv)
+        reach, steepness = max(reach * (terms * growth + constant.max()), variance), steepness + steep
+    return Summand(value, sizes, roundings, reach, steepness)
 
 
 def absolute(conv: Conv):
@@ -103,6 +110,14 @@ def absolute(conv: Conv):
     return np.abs(conv.weight) * scale, (bias + np.abs(conv.bn.mean)) * scale + np.abs(conv.bn.shift), scale
 
 
+def _extremes(conv: Conv) -> tuple[float, float, float]:
+    """By how much a convolution enlarges a number at most; its batch norm's steepness; its largest variance + eps."""
+    scale = absolute(conv)[2]
+    raw = max(np.abs(a).max() for a in (conv.weight, conv.bias, conv.bn and conv.bn.mean) if a is not None)
+    sums = None if conv.bn is None else conv.bn.variance + np.float64(conv.bn.eps)
+    return (1 + raw) * (1 + scale.max()), *((0.0, 0.0) if sums is None else (1 / sums.min(), sums.max()))
+
+
 def identity(known: Known) -> Summand:
     largest = np.abs(known.value) + known.value_error
     sizes = np.concatenate([largest, known.value_error, known.error])
@@ -111,15 +126,16 @@ def identity(known: Known) -> Summand:
 
 @np.errstate(all="ignore")
 def add(parts: list[Summand], dtype, relu: bool) -> Known:
-    value = sum(part.value for part in parts)
+    value = np.asarray(sum(part.value for part in parts))
     terms, own, error = np.split(sum(part.sizes for part in parts), 3)
     roundings, reach = sum(part.roundings for part in parts), sum(part.reach for part in parts)
+    steepness = sum(part.steepness for part in parts)
 
     def bound(carried, dtype):
         info = np.finfo(dtype)
         if not reach * SLACK < info.max:
             return np.full_like(carried, np.inf)  # something may overflow
-        rounding = gamma(roundings, dtype) * (terms + carried) + carried
+        rounding = gamma(roundings, dtype, steepness) * (terms + carried) + carried
         return (rounding + 4 * reach * float(info.tiny)) * SLACK
 
     own, error = bound(own, np.float64), bound(error, dtype)
@@ -137,8 +153,7 @@ def through_stem(known: Known, conv: Conv) -> Known:
     """The stem: its convolution, then the pooling, where the largest error of a neighbourhood bounds its maximum's."""
     kt, kf = conv.weight.shape[:2]
     part = _summand(known, [conv], lambda x, w: ops.conv2d(x, w, (2, 2), (kt // 2, kf // 2)))
-    y = add([part], known.dtype, conv.relu)
-    return Known(*(ops.max_pool(a) for a in (y.value, y.value_error, y.error)), known.dtype)
+    return map_arrays(add([part], known.dtype, conv.relu), ops.max_pool)
 
 
 def through_pointwise(known: Known, conv: Conv, stride=(1, 1)) -> Summand:
@@ -149,16 +164,24 @@ def through_pointwise(known: Known, conv: Conv, stride=(1, 1)) -> Summand:
 def through_depthwise(known: Known, layer: Depthwise) -> Known:
     """Depthwise branches, the identity beside them, and the ReLU of their sum."""
     axis = {"time": 1, "frequency": 2}[layer.axis]
-    parts = [_summand(known, [branch], lambda x, w: ops.depthwise_conv(x, w, axis)) for branch in layer.branches]
+    parts = [
+        _activated(known, branch, _summand(known, [branch], lambda x, w: ops.depthwise_conv(x, w, axis)))
+        for branch in layer.branches
+    ]
     return add(parts + [identity(known)] * layer.identity, known.dtype, relu=True)
+
+
+def _activated(known: Known, conv: Conv, part: Summand) -> Summand:
+    """The summand itself, or what its convolution's own ReLU makes of it."""
+    return identity(add([part], known.dtype, relu=True)) if conv.relu else part
 
 
 def through_expand_project(known: Known, convs: tuple[Conv, ...], residual: Summand) -> Known:
     """A block's last 1 x 1 convolutions. Neighbours without a ReLU between them are one sum: they may be collapsed."""
     chain = []
-    for conv in convs:
+    for i, conv in enumerate(convs):
         chain.append(conv)
-        if conv.relu and conv is not convs[-1]:
+        if conv.relu and i < len(convs) - 1:
             known, chain = add([_summand(known, chain, ops.matmul)], known.dtype, relu=True), []
     return add([_summand(known, chain, ops.matmul), residual], known.dtype, relu=True)
 
@@ -173,7 +196,9 @@ def through_block(known: Known, node: Block) -> Known:
             y = through_depthwise(y, layer)
         ends.append(y)
     total = ends[0] if len(ends) == 1 else add([identity(y) for y in ends], known.dtype, relu=False)
-    residual = identity(known) if node.shortcut is None else through_pointwise(known, node.shortcut, node.stride)
+    residual = identity(known)
+    if node.shortcut is not None:
+        residual = _activated(known, node.shortcut, through_pointwise(known, node.shortcut, node.stride))
     return through_expand_project(total, node.expand_project, residual)
 
 
@@ -216,7 +241,7 @@ def probabilities(known: Known) -> np.ndarray:
     with np.errstate(over="ignore"):
         roundings = (1 + gamma(classes + t * f + 70, known.dtype)) * np.exp(gamma(2, known.dtype) * spread) - 1
     per_position = known.error.max(-1) / 2 + roundings
-    tiny = classes * float(np.finfo(known.dtype).tiny)
+    tiny = (classes + t * f + 4) * float(np.finfo(known.dtype).tiny)  # an exponential, a share or their sums underflow
     return np.minimum(per_position.mean(axis=(1, 2)) * SLACK + tiny, 1.0)[:, None]
 
 
@@ -225,33 +250,52 @@ def probabilities(known: Known) -> np.ndarray:
 
 def merged_branches(layer: Depthwise, dtype) -> tuple[np.ndarray, np.ndarray]:
     """Bounds on the error of a merged kernel (k, C) and its bias (C,), whoever merged the branches in ``dtype``."""
-    conv = _weights(reparam.merge_branches(absolute_twin(layer)).branches[0], len(layer.branches), dtype)
+    conv = _weights(
+        reparam.merge_branches(absolute_twin(layer)).branches[0], layer.branches, dtype, len(layer.branches)
+    )
+    assert conv.bias is not None  # merging gives one
     return conv.weight, conv.bias
 
 
 def merged_weights(network: Network, dtype) -> Network:
-    """The tree that `reparam.fuse` makes, holding a bound on the error of every weight instead of the weight."""
+    """The tree that `reparam.fuse` makes, holding a bound on the error of every weight instead of the weight.
+
+    The bound holds for whoever merges in ``dtype``, in any order; `reparam.fuse` rounds once and stays far below.
+    """
     sizes = reparam.fuse(absolute_twin(network))
 
     def layer_bounds(layer, stored):
-        return replace(layer, branches=(_weights(layer.branches[0], len(stored.branches) + 1, dtype),))
+        convs = stored.branches
+        return replace(layer, branches=(_weights(layer.branches[0], convs, dtype, len(convs) + stored.identity),))
 
     def block_bounds(node, stored):
-        hidden = sum(conv.weight.shape[1] for conv in stored.expand_project[:-1])  # what a collapse sums over
         return replace(
             node,
-            entry=_weights(node.entry, 1, dtype),
+            entry=_weights(node.entry, [stored.entry], dtype),
             paths=tuple(tuple(map(layer_bounds, path, old)) for path, old in zip(node.paths, stored.paths)),
-            expand_project=tuple(_weights(conv, hidden + 2, dtype) for conv in node.expand_project),
-            shortcut=None if node.shortcut is None else _weights(node.shortcut, 1, dtype),
+            expand_project=tuple(
+                _weights(conv, chain, dtype, 1 + sum(c.weight.shape[1] for c in chain[:-1]), len(chain))
+                for conv, chain in zip(node.expand_project, _collapsed(stored))
+            ),
+            shortcut=None if node.shortcut is None else _weights(node.shortcut, [stored.shortcut], dtype),
         )
 
     return replace(
         sizes,
-        stem=_weights(sizes.stem, 1, dtype),
+        stem=_weights(sizes.stem, [network.stem], dtype),
         stages=tuple(tuple(map(block_bounds, new, old)) for new, old in zip(sizes.stages, network.stages)),
         heads=map_arrays(sizes.heads, np.zeros_like),  # they are not merged with anything
     )
+
+
+def _collapsed(stored: Block) -> list[list[Conv]]:
+    """The chains of convolutions that `reparam.collapse_linear` makes one convolution of."""
+    chains: list[list[Conv]] = [[]]
+    for conv in stored.expand_project:
+        if chains[-1] and chains[-1][-1].relu:
+            chains.append([])
+        chains[-1].append(conv)
+    return chains
 
 
 def absolute_twin(tree):
@@ -266,8 +310,14 @@ def absolute_twin(tree):
     return map_tree(tree, sizes)
 
 
-def _weights(sizes: Conv, terms: int, dtype) -> Conv:
-    """From sums of |t| to bounds, of weights that are sums of so many products each."""
-    unit = gamma(PER_CONSTANTS * terms + 2 * ROUNDINGS, dtype) * SLACK
-    tiny = 4 * terms * float(np.finfo(dtype).tiny) * (1 + sizes.weight.max() + sizes.bias.max())
-    return map_arrays(sizes, lambda size: unit * size + tiny)
+@np.errstate(all="ignore")  # what overflows here has a bound of infinity
+def _weights(sizes: Conv, stored: Iterable[Conv], dtype, terms: int = 1, folded: int = 1) -> Conv:
+    """From sums of |t| to bounds, of weights that are sums of so many products of ``folded`` folded weights each.
+
+    ``stored`` are the convolutions that were merged.
+    """
+    growths, steep, _ = zip(*(_extremes(map_arrays(conv, lambda a: a.astype(np.float64))) for conv in stored))
+    assert sizes.bias is not None  # `absolute_twin` gives one
+    tiny = 4 * terms * float(np.finfo(dtype).tiny) * (prod(growths) + sizes.bias.max())
+    weight, bias = (gamma(n * terms + folded * ROUNDINGS, dtype, sum(steep)) * SLACK for n in (1, PER_CONSTANTS))
+    return replace(sizes, weight=weight * sizes.weight + tiny, bias=bias * sizes.bias + tiny)

@@ -7,8 +7,8 @@ merged kernels beside the branches, those are held against the kernels that the 
 are explained in docs/concepts/why-merged-is-equal.md.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, is_dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -16,13 +16,15 @@ import numpy as np
 from .. import ops, reparam
 from ..classify import Classifier
 from ..errors import MinirepError
+from ..files.modelfile import Model
 from ..network import Block, Conv, Depthwise, Network, block_forward
 from ..recipe import RECIPES
 from ..reparam import STEPS, is_fused
-from ..tree import as_type, map_arrays, named_arrays
+from ..tree import as_type, map_arrays, map_tree, named_arrays
 from . import bounds
 
 PRECISIONS = ("float32", "float64")
+Steps = Iterable[tuple[str, np.ndarray]]
 VIEWS = 2  # log-mels on which blocks are compared; probabilities are compared on all
 
 
@@ -34,7 +36,7 @@ class Difference:
     """The largest difference between two arrays, and how much of what rounding allows has been used up.
 
     ``relative`` is the largest difference over the largest number; ``ulps`` and ``bound`` are those of the place where
-    the difference is largest; ``used`` is the largest share of its bound that any place takes.
+    the difference is largest; ``used`` is the largest share of its bound that any place takes, and ``place`` is where.
     """
 
     absolute: float
@@ -42,6 +44,7 @@ class Difference:
     ulps: float
     bound: float
     used: float
+    place: tuple[int, ...] = ()
 
     @property
     def within(self) -> bool:
@@ -67,6 +70,7 @@ def difference(a: np.ndarray, b: np.ndarray, bound: np.ndarray) -> Difference:
         ulps=float(apart[place] / np.spacing(b.dtype.type(size))),
         bound=float(bound[place]),
         used=float(used.max()),
+        place=tuple(int(i) for i in np.unravel_index(np.argmax(used), used.shape)),
     )
 
 
@@ -86,8 +90,8 @@ class Stretch:
     """
 
     name: str
-    nodes: Callable[[Block], tuple]
-    run: Callable[[Block], np.ndarray]
+    nodes: Callable[..., tuple]
+    run: Callable[..., np.ndarray]
     bound: np.ndarray
 
 
@@ -239,11 +243,49 @@ def check_network(network: Network, log_mels: np.ndarray, done=lambda: None) -> 
     for head, linear in network.heads.items():
         known = bounds.through_head(bounds.start(y, network.dtype), network.pool, linear)
         rows.append(check_row(f"heads.{head}", known, ops.logits(y, network.pool, linear), None))
+        rows.append(check_probabilities(head, known, ops.head(y, network.pool, linear)))
+    return rows
+
+
+def check_probabilities(head: str, logits: bounds.Known, found: np.ndarray) -> Row:
+    """Probabilities (N, classes), however they were computed, against those of the logits in float64."""
+    exact = ops.softmax(logits.value).mean(axis=(1, 2))
+    bound = bounds.probabilities(replace(logits, error=logits.error + logits.value_error))
+    return Row(f"probabilities.{head}", None, difference(exact, found, np.broadcast_to(bound, found.shape)))
+
+
+def check_backend(network: Network, log_mels: np.ndarray, steps: Steps, heads: dict[str, np.ndarray]) -> list[Row]:
+    """What a backend computes, part by part: ``steps`` yields (name, activation), ``heads`` are its probabilities.
+
+    Each part is held against the function itself on the input that the backend computed for it.
+    """
+    known = bounds.start(log_mels[..., None].astype(network.dtype), network.dtype)
+    blocks, rows = network.blocks, []
+    for name, y in steps:
+        known = (
+            bounds.through_stem(known, network.stem) if name == "stem" else bounds.through_block(known, blocks[name])
+        )
+        rows.append(check_row(name, known, y, None))
+        known = bounds.start(y, network.dtype)
+    for head, linear in network.heads.items():
+        rows.append(check_probabilities(head, bounds.through_head(known, network.pool, linear), heads[head]))
+    return rows
+
+
+def check_backends(network: Network, log_mels: np.ndarray) -> dict[str, list[Row]]:
+    """The compiled backend, where it is installed, on the network as it is stored and merged: {what ran: its rows}."""
+    rows: dict[str, list[Row]] = {}
+    for form, tree in {"merged": reparam.fuse(network), "as stored": network}.items():
+        if Classifier(tree, RECIPES["vggsound"]).backend == "numba" and not (rows and is_fused(network)):
+            from ..fast import CompiledNetwork  # here, because Numba is an extra
+
+            compiled = CompiledNetwork(tree)
+            rows[f"numba, {form}"] = check_backend(tree, log_mels, compiled.walk(log_mels), compiled(log_mels))
     return rows
 
 
 @dataclass(frozen=True)
-class Probabilities:
+class Outcome:
     """What merging does to the outcome: ``agree`` of ``views`` keep the class they give most to, in every head."""
 
     precision: str
@@ -253,9 +295,9 @@ class Probabilities:
     agree: int
 
 
-def check_probabilities(network: Network, log_mels: np.ndarray) -> list[Probabilities]:
+def check_outcome(network: Network, log_mels: np.ndarray) -> list[Outcome]:
     """The merged form on every backend there is, against the one that is stored; or float64, if that is the same."""
-    recipe = next(iter(RECIPES.values()))  # a classifier needs one, but log-mels go in here
+    recipe = RECIPES["vggsound"]  # a classifier needs one, but log-mels go in here
     reference = as_type(network, np.float64) if is_fused(network) else network
     before = Classifier(reference, recipe, backend="numpy").probabilities(log_mels)
     merged = reparam.fuse(network)
@@ -264,43 +306,127 @@ def check_probabilities(network: Network, log_mels: np.ndarray) -> list[Probabil
         after = Classifier(merged, recipe, backend=backend).probabilities(log_mels)
         absolute = max(float(np.abs(before[head] - after[head]).max()) for head in before)
         same = np.all([before[head].argmax(axis=1) == after[head].argmax(axis=1) for head in before], axis=0)
-        found.append(Probabilities(network.dtype.name, backend, absolute, len(same), int(same.sum())))
+        found.append(Outcome(network.dtype.name, backend, absolute, len(same), int(same.sum())))
     return found
+
+
+# --- kernels and models that somebody else has merged ---------------------------------------------------------------
 
 
 def check_stored(network: Network, stored: dict[str, Conv]) -> dict[str, Difference]:
-    """Merged kernels that stand in a file, {path of the layer: Conv}, against those that its branches give."""
+    """Merged kernels that stand in a file, {path of the layer: Conv}, against those that its branches give.
+
+    The differences are named after the arrays: "stages.0.2.paths.0.1.branches.0.weight".
+    """
     found = {}
+    layers = {f"{name}.paths.{i}.{j}": layer for name, block in network.blocks.items()
+              for i, path in enumerate(block.paths) for j, layer in enumerate(path)}  # fmt: skip
     for path, conv in stored.items():
-        _, stage, block, _, i, j = path.split(".")
-        layer = network.stages[int(stage)][int(block)].paths[int(i)][int(j)]
-        layer = map_arrays(layer, lambda a: a.astype(np.float64))
+        layer = map_arrays(layers[path], lambda a: a.astype(np.float64))
         merged = reparam.merge_branches(layer).branches[0]
-        allowed = [
-            rounded + own
-            for rounded, own in zip(
-                bounds.merged_branches(layer, conv.weight.dtype), bounds.merged_branches(layer, np.float64)
-            )
-        ]
         if conv.weight.shape != merged.weight.shape:
             raise MinirepError(f"{path}: found a merged kernel {conv.weight.shape}, expected {merged.weight.shape}")
-        found[path] = worst(
-            difference(theirs, ours, bound)
-            for theirs, ours, bound in zip((conv.weight, conv.bias), (merged.weight, merged.bias), allowed)
-        )
+        for part, rounded, own in zip(
+            ("weight", "bias"),
+            bounds.merged_branches(layer, conv.weight.dtype),
+            bounds.merged_branches(layer, np.float64),
+        ):
+            apart = difference(getattr(conv, part), getattr(merged, part), rounded + own)
+            found[f"{path}.branches.0.{part}"] = apart
     return found
 
 
-def check_merged(network: Network, merged: Network) -> dict[str, Difference]:
-    """Every array of a merged network, {path: ...}, against the one that merging gives, whoever merged it."""
-    ours, theirs = named_arrays(reparam.fuse(as_type(network, np.float64))), named_arrays(merged)
-    for name in sorted(ours.keys() | theirs.keys()):
-        found, expected = (tree[name].shape if name in tree else "nothing" for tree in (theirs, ours))
-        if found != expected:
-            raise MinirepError(f"{name}: found {found}, expected {expected}; it was not merged from this network")
-    rounded, own = (named_arrays(bounds.merged_weights(network, dtype)) for dtype in (merged.dtype, np.float64))
-    stored = half_rounding if all(np.array_equal(a, a.astype(np.float16)) for a in theirs.values()) else np.zeros_like
-    return {name: difference(theirs[name], ours[name], rounded[name] + own[name] + stored(ours[name])) for name in ours}
+def describe(tree) -> dict[str, str]:
+    """Every node of a tree, and every field that is no array's numbers, by its path: what it is, in words."""
+    found: dict[str, str] = {}
+
+    def note(name, node):
+        if isinstance(node, np.ndarray):
+            found[name] = f"{node.dtype} {node.shape}"
+        elif isinstance(node, dict):
+            found[name] = f"entries {', '.join(map(str, node))}"
+        elif isinstance(node, tuple):
+            found[name] = f"{len(node)} parts"
+        else:
+            found[name] = type(node).__name__ if is_dataclass(node) else repr(node)
+        return node
+
+    map_tree(tree, note)
+    return found
+
+
+def differing(found, expected) -> list[str]:
+    """In which fields two trees differ, in words; below a node that differs nothing more is compared."""
+    theirs, ours = describe(found), describe(expected)
+    names = [name for name in {**ours, **theirs} if theirs.get(name) != ours.get(name)]
+    above = {name for name in names if not any(name.startswith(f"{other}.") for other in names)}
+    return [f"{n}: found {theirs.get(n, 'nothing')}, expected {ours.get(n, 'nothing')}" for n in names if n in above]
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A model that is said to be another, merged, against what merging gives.
+
+    ``fields``: where trees, labels or recipe differ, in words; ``weights``: by the path of each array; ``exact`` of
+    ``total`` weights are the correctly rounded ones; ``rows``: its stem and blocks against the other's.
+    """
+
+    fields: list[str]
+    weights: dict[str, Difference]
+    exact: int
+    total: int
+    rows: list[Row]
+
+    @property
+    def outside(self) -> list[str]:
+        weights = [f"{path}, {at(path, d)}" for path, d in self.weights.items() if not d.within]
+        return self.fields + weights + [f"{row.name}: {what}" for row in self.rows for what in row.outside]
+
+
+def at(path: str, d: Difference) -> str:
+    """Where in an array of weights, in words: its tap and channel, or its input and output channel."""
+    if len(d.place) == 1:
+        return f"channel {d.place[0]}"
+    names = ["time tap", "frequency tap", "input", "output"]
+    if len(d.place) == 2:
+        names = ["tap", "channel"] if ".branches." in path else ["input", "output"]
+    return ", ".join(f"{name} {i}" for name, i in zip(names, d.place))
+
+
+def check_merged(model: Model, merged: Model, log_mels: np.ndarray) -> Merged:
+    """Compare a merged model with the one that merging ``model`` gives: every field, every weight, every block."""
+    network, theirs = model.network, merged.network
+    ours = reparam.fuse(network)
+    fields = differing(theirs, ours)
+    fields += differing({"labels": merged.labels, "recipe": merged.recipe},
+                        {"labels": model.labels, "recipe": model.recipe})  # fmt: skip
+    arrays = named_arrays(theirs)
+    half = all(np.array_equal(a, a.astype(np.float16)) for a in arrays.values())
+    reference = as_type(as_type(ours, np.float16), ours.dtype) if half else ours
+    rounded, own = (named_arrays(bounds.merged_weights(network, dtype)) for dtype in (theirs.dtype, np.float64))
+    weights, exact = {}, 0
+    for name, expected in named_arrays(reference).items():
+        if name in arrays and arrays[name].shape == expected.shape:
+            allowed = rounded[name] + own[name] + (half_rounding(expected) if half else 0)
+            weights[name] = difference(arrays[name], expected, allowed)
+            exact += int((arrays[name] == expected).sum())
+    total = sum(a.size for a in named_arrays(ours).values())
+    rows = [] if fields else check_forms(reference if half else network, theirs, log_mels)
+    return Merged(fields, weights, exact, total, rows)
+
+
+def check_forms(network: Network, merged: Network, log_mels: np.ndarray) -> list[Row]:
+    """The stem and the blocks of two forms of one network, on the input that the first computes for them."""
+    x = log_mels[..., None].astype(network.dtype)
+    known = bounds.through_stem(bounds.start(x, network.dtype), network.stem)
+    y = ops.stem(x, network.stem)
+    rows, blocks = [check_row("stem", known, y, ops.stem(x, merged.stem))], merged.blocks
+    for name, block in network.blocks.items():
+        for x in (y, probe((8, 8, y.shape[-1]), network.dtype)):
+            known = bounds.through_block(bounds.start(x, network.dtype), block)
+            rows.append(check_row(name, known, block_forward(block, x), block_forward(blocks[name], x)))
+        y = block_forward(block, y)
+    return rows
 
 
 def half_rounding(array: np.ndarray) -> np.ndarray:
@@ -309,27 +435,33 @@ def half_rounding(array: np.ndarray) -> np.ndarray:
     return 1.001 * np.abs(array) * float(half.eps) / 2 + float(half.smallest_subnormal)
 
 
+# --- all together -------------------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class Report:
     """All that `verify` found; ``within`` decides the exit status."""
 
     merged: bool  # as stored: then there is nothing left to compare, and ``rounding`` is all that is checked
-    rows: dict[str, list[Row]]  # by precision
-    probabilities: list[Probabilities]
+    rows: dict[str, list[Row]]  # by precision, in plain NumPy
+    backends: dict[str, list[Row]]  # by backend and form, in float32
+    outcome: list[Outcome]
     stored: dict[str, Difference] = field(default_factory=dict)  # merged kernels in the same file
-    given: dict[str, Difference] = field(default_factory=dict)  # weights of another, merged file
+    given: Merged | None = None  # another, merged file
 
     @property
     def outside(self) -> list[str]:
         """The names of what is not within its bound."""
-        rows = [
-            f"{row.name} in {precision}: {what}"
-            for precision, rows in self.rows.items()
+        found = [
+            f"{row.name} in {where}: {what}"
+            for where, rows in (self.rows | self.backends).items()
             for row in rows
             for what in row.outside
         ]
-        rows += [f"the merged kernel stored for {path}" for path, d in self.stored.items() if not d.within]
-        return rows + [f"{path} of the merged model" for path, d in self.given.items() if not d.within]
+        found += [
+            f"the merged kernel stored as {path}, {at(path, d)}" for path, d in self.stored.items() if not d.within
+        ]
+        return found + [f"{what} (the merged model)" for what in (self.given.outside if self.given else [])]
 
     @property
     def within(self) -> bool:
@@ -342,23 +474,24 @@ def precisions(network: Network) -> tuple[str, ...]:
 
 
 def verify(
-    network: Network,
+    model: Model,
     log_mels: np.ndarray,
     stored: dict[str, Conv] | None = None,
-    merged: Network | None = None,
+    merged: Model | None = None,
     done: Callable[[], None] = lambda: None,
 ) -> Report:
     """Compare a network with its merged form on log-mels (N, frames, 128).
 
-    ``stored``: merged kernels from the same file, see `minirep.files.checkpoint.stored_merged`. ``merged``: a network
+    ``stored``: merged kernels from the same file, see `minirep.files.checkpoint.stored_merged`. ``merged``: a model
     that is said to be this one, merged. ``done`` is called after each block in each precision.
     """
-    rows, probabilities = {}, []
+    rows, outcome, views = {}, [], log_mels[:VIEWS]
     with np.errstate(all="ignore"):  # what overflows is reported as not within its bound
-        for precision in precisions(network):
-            typed = as_type(network, precision)
-            rows[precision] = check_network(typed, log_mels[:VIEWS], done)
-            probabilities += check_probabilities(typed, log_mels)
-        kernels = check_stored(network, stored or {})
-        given = {} if merged is None else check_merged(network, merged)
-    return Report(is_fused(network), rows, probabilities, kernels, given)
+        for precision in precisions(model.network):
+            typed = as_type(model.network, precision)
+            rows[precision] = check_network(typed, views, done)
+            outcome += check_outcome(typed, log_mels)
+        backends = check_backends(as_type(model.network, np.float32), views)
+        kernels = check_stored(model.network, stored or {})
+        given = None if merged is None else check_merged(model, merged, views)
+    return Report(is_fused(model.network), rows, backends, outcome, kernels, given)

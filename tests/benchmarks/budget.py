@@ -86,10 +86,9 @@ def measured(name: str, command: list[str], rounds: int) -> str:
 def full_size(path: str) -> None:
     """A merged network as large as the published ones, with random weights."""
     import minirep
-    from minirep.network import random_network
 
     recipe = minirep.RECIPES["vggsound"]
-    network = minirep.fuse(random_network(minirep.Architecture(heads=recipe.heads, frames=recipe.frames)))
+    network = minirep.fuse(minirep.random_network(minirep.Architecture(heads=recipe.heads, frames=recipe.frames)))
     minirep.save(minirep.Classifier(network, recipe, backend="numpy"), path)
 
 
@@ -130,8 +129,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="runs of which the median is shown (default: 5)")
     parser.add_argument("--model", action="append", default=[], help="one more to measure")
     args = parser.parse_args()
-    from minirep.bundle import bundle
-    from minirep.store import default_model
+    from minirep.files.bundle import bundle
+    from minirep.files.models import default_model
 
     os.chdir(ROOT)
     with tempfile.TemporaryDirectory() as work:

@@ -1,6 +1,6 @@
 """How time and memory grow with the length of a clip, the batch, the width of the network and the threads: a plot.
 
-    python tests/benchmarks/growth.py [-o docs/growth.svg]
+    python tests/benchmarks/growth.py [-o docs/measured/growth.svg]
 
 Each point is the fastest of eleven forward passes of the compiled backend, which take turns with those of all other
 points (full size and one thread, unless it is what varies), with the memory that its activations take. Needs
@@ -16,11 +16,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from minirep import fuse
-from minirep.config import Architecture
+from minirep import Architecture, fuse, random_network
 from minirep.fast import CompiledNetwork
 from minirep.fast.threads import allowed_cores
-from minirep.network import random_network
 
 ROUNDS = 11
 
@@ -50,7 +48,7 @@ def network(width):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("-o", default="docs/growth.svg", metavar="FILE")
+    parser.add_argument("-o", default="docs/measured/growth.svg", metavar="FILE")
     args = parser.parse_args()
     full = network(64)
     points = {

@@ -72,13 +72,12 @@ def contenders(threads: int, folder: Path) -> tuple[dict, dict]:
 def default_model(threads: int):
     """The shipped model; until there is one, its architecture with random weights."""
     import minirep
-    from minirep.config import Architecture
-    from minirep.store import default_model
+    from minirep.files.models import default_model
 
     if default_model().exists():
         return minirep.load(threads=threads)
-    arch = Architecture(width=16, heads={"class": 12})
-    network = minirep.fuse(minirep.network.random_network(arch))
+    arch = minirep.Architecture(width=16, heads={"class": 12})
+    network = minirep.fuse(minirep.random_network(arch))
     return minirep.Classifier(network, minirep.RECIPES["speech-commands-v2"], threads=threads)
 
 

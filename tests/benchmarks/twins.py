@@ -38,7 +38,7 @@ class Merged(nn.Module):
     def __init__(self, network):
         super().__init__()
         self.stem = conv2d(network.stem, stride=2)
-        self.blocks = nn.ModuleList(MergedBlock(block) for stage in network.stages for block in stage)
+        self.blocks = nn.ModuleList(MergedBlock(block) for block in network.blocks.values())
         self.pool = network.pool
         self.heads = nn.ModuleDict({name: nn.Linear(*linear.weight.shape) for name, linear in network.heads.items()})
         for name, linear in network.heads.items():
@@ -55,13 +55,14 @@ class Merged(nn.Module):
 class MergedBlock(nn.Module):
     def __init__(self, block):
         super().__init__()
-        self.reduce, self.relu = conv2d(block.reduce, block.stride), block.reduce.relu
+        self.entry, self.relu = conv2d(block.entry, block.stride), block.entry.relu
         self.paths = nn.ModuleList(nn.ModuleList(depthwise(layer) for layer in path) for path in block.paths)
-        self.mix, self.relus = nn.ModuleList(conv2d(conv) for conv in block.mix), [conv.relu for conv in block.mix]
+        self.expand_project = nn.ModuleList(conv2d(conv) for conv in block.expand_project)
+        self.relus = [conv.relu for conv in block.expand_project]
         self.shortcut = None if block.shortcut is None else conv2d(block.shortcut, block.stride)
 
     def forward(self, x):
-        h = self.reduce(x)
+        h = self.entry(x)
         h = h.relu() if self.relu else h
         total = 0
         for path in self.paths:
@@ -69,7 +70,7 @@ class MergedBlock(nn.Module):
             for layer in path:
                 y = layer(y).relu()
             total = total + y
-        for conv, relu in zip(self.mix, self.relus):
+        for conv, relu in zip(self.expand_project, self.relus):
             total = conv(total).relu() if relu else conv(total)
         return (total + (x if self.shortcut is None else self.shortcut(x))).relu()
 

@@ -33,7 +33,8 @@ import numpy as np
 instrumented = contextlib.nullcontext()
 if __name__ == "__main__":
     HERE = Path(__file__).resolve().parent
-    sys.path[:0] = [str(HERE.parent), str(HERE.parents[1])]  # the builders of the tests, and minirep itself
+    # the builders of the tests, and minirep itself
+    sys.path[:0] = [str(HERE.parent / "helpers"), str(HERE.parents[1])]
     if not {"--runs", "--replay"} & set(sys.argv):
         import atheris
 
@@ -41,11 +42,15 @@ if __name__ == "__main__":
 with instrumented:
     import pickletools
 
-    from minirep import Architecture, Classifier, MinirepError, Recipe, audio, frontend, network, store
-    from minirep import checkpoint as checkpoints
-    from minirep.manifest import read_manifest, rows
-    from minirep.pcm import Pcm
-    from minirep.yamltext import parse
+    from minirep import Architecture, Classifier, MinirepError, Recipe, audio, frontend, random_network
+    from minirep.audio.pcm import Pcm
+    from minirep.evaluate.manifest import read_manifest, rows
+    from minirep.files import checkpoint as checkpoints
+    from minirep.files import models
+    from minirep.files.modelfile import Model, write_model
+    from minirep.files.torchfile import StoredTensor, TorchFile
+    from minirep.files.yamltext import parse
+    from minirep.tree import as_type
 import audio_files  # noqa: E402
 import pyth  # noqa: E402
 
@@ -53,10 +58,16 @@ SECONDS = float(os.environ.get("FUZZ_SECONDS", 2))  # of processor time for one 
 MEMORY, TIMES = 64 << 20, 64  # bytes that any input may take (a resampler's filters are half of it), and times its size
 TRACED = 16  # one input in so many has its memory measured while fuzzing, as that takes three times as long
 codecs.lookup("raw_unicode_escape")  # pickletools decodes text with it: not a module that an input looks for
-LARGEST = 1 << 16  # bytes of an input
+LARGEST = 1 << 23  # bytes of an input: beyond what any reader takes whole, such as a pickle of 4 MiB
+HIDDEN = ("soundfile", "av", "minirep.fast")  # modules that the targets cannot import
 TINY = Recipe("tiny", 16000, 0.1, 20, 10, 16, 2, {"class": 2})
 NUMBERS = (0, 1, 2, 3, 7, 8, 127, 128, 255, 256, 32767, 32768, 65535, 65536, 1 << 24, (1 << 31) - 1, 1 << 31,
            (1 << 32) - 1, 1 << 32, (1 << 62) - 1, (1 << 63) - 1, (1 << 64) - 1)  # fmt: skip
+
+
+def often(piece, rng: random.Random, usual: int = 50):
+    """Some bytes or a list many times over, now and then so often that every limit is reached."""
+    return piece * (usual if rng.random() < 0.9 else rng.randrange(2, max(3, LARGEST // (2 * len(piece) or 1))))
 
 
 # --- bytes and what is made of them ----------------------------------------------------------------------------------
@@ -76,7 +87,8 @@ def scramble(data: bytes, rng: random.Random, words: tuple = ()) -> bytes:
             case 2:
                 del data[at : at + length]
             case 3:
-                data[at:at] = data[at : at + length] * rng.choice((1, 1, 2, 50))
+                piece = bytes(data[at : at + length])
+                data[at:at] = rng.choice((piece, piece, piece * 2, often(piece, rng)))
             case 4:
                 other = rng.randrange(len(data) + 1)
                 data[at : at + length] = data[other : other + length]
@@ -94,6 +106,8 @@ def in_zip(data: bytes, rng, change: Callable[[str, bytes], bytes]) -> bytes:
         entries = {}
     if not entries:
         return scramble(data, rng)
+    if rng.random() < 0.005:
+        entries |= {f"{name}{i}": b"" for name in list(entries)[:1] for i in range(rng.choice((9_000, 22_000)))}
     # Most entries are numbers, and one is much like the other: the first of them tells what all of them mean.
     name = next(iter(entries)) if rng.random() < 0.6 else rng.choice(list(entries))
     match rng.randrange(20):
@@ -161,6 +175,7 @@ PROGRAMS = (  # instructions that would run something, or that no file of tensor
     b"ccollections\nOrderedDict\n)R", b"ctorch\nFloatStorage\n", b"ctorch._utils\n_rebuild_tensor_v2\n",
     b"ctorch._utils\n_rebuild_parameter\n", b"(", b"(t", b"](e", b"}(u", b"}", b"]", b")", b"}b", b"Q", b"R", b"0",
     b"2", b"\x85", b"\x86", b"\x87", b"h\x00", b"q\x00", b"j\xff\xff\xff\xff", b"r\xff\xff\xff\xff", b"\x94",
+    b"\x8f(K\x01\x90", b"(K\x01\x91", b"C\x01x", b"ccollections\nCounter\n}\x85R", b"cother\nThing\n)\x81}b",
     b"J\xff\xff\xff\xff", b"a", b"s", b"\x8a\x08" + b"\xff" * 7 + b"\x7f", b"N", b"\x88", b"\x89",
 )  # fmt: skip
 SETTINGS = (b"- ", b"- - ", b": ", b"\n", b"\n  ", b"#", b"[", b"]", b"{a: ", b"}", b"'", b'"', b"\\x", b"&a ", b"*a",
@@ -173,6 +188,8 @@ def saved_checkpoints() -> list[bytes]:
     cfg = SMALL_CONFIG
     made = [pyth.checkpoint(pyth.published_state(**SMALL, merged=merged), cfg) for merged in (None, "both", "alone")]
     made.append(pyth.checkpoint(pyth.tensors(pyth.published_state(**SMALL), "module.", "BFloat16"), cfg))
+    scheduler = pyth.Raw(b"ccollections\nCounter\n}K\x07K\x01s\x85R")
+    made.append(pyth.checkpoint(pyth.tensors(pyth.published_state(**SMALL), "_orig_mod."), cfg, scheduler=scheduler))
     extras = {"recipe": "own", "licence": "MIT", "labels": {"class": ["a", "b", "c"]}}
     made += [pyth.checkpoint(pyth.published_state(**SMALL), cfg, minirep=extras), {}, [pyth.Stored(np.ones(3))]]
     return [pyth.archive(pyth.entries(value, name="a")) for value in made]
@@ -198,14 +215,14 @@ def bent_checkpoint(data: bytes, rng) -> bytes:
         start, stop = marks[at], marks[min(at + rng.choice((0, 0, 1, 2)), len(marks) - 1)]
         copied = rng.randrange(len(marks) - 1)
         copy = content[marks[copied] : marks[min(copied + rng.choice((1, 2, 9)), len(marks) - 1)]]
-        return content[:start] + rng.choice((*PROGRAMS, copy, copy * 50, b"")) + content[stop:]
+        return content[:start] + rng.choice((*PROGRAMS, copy, often(copy, rng), b"")) + content[stop:]
 
     return in_zip(data, rng, change) if rng.random() < 0.85 else scramble(data, rng)
 
 
 def read_checkpoint(data: bytes, path: Path) -> None:
     """The whole reader."""
-    checkpoints.read_checkpoint(path)
+    models.read_checkpoint(path)
 
 
 def written_settings() -> list[bytes]:
@@ -218,7 +235,7 @@ def bent_settings(data: bytes, rng) -> bytes:
     """Scrambled bytes, or lines that are doubled, moved, cut, or given another value or indentation."""
     lines = data.split(b"\n")
     at = rng.randrange(len(lines))
-    match rng.randrange(6):
+    match rng.randrange(7):
         case 0:
             lines[at] = b" " * rng.randrange(6) + lines[at].strip()
         case 1:
@@ -227,6 +244,8 @@ def bent_settings(data: bytes, rng) -> bytes:
             lines[at] = lines[at].partition(b":")[0] + b": " + rng.choice((*SETTINGS, b"%d" % rng.choice(NUMBERS)))
         case 3:
             lines[at : at + 1] = []
+        case 4:
+            lines[at] = lines[at] * rng.choice((2, 50, 5000)) + rng.choice(SETTINGS) * rng.choice((0, 1, 20_000))
         case _:
             return scramble(data, rng, SETTINGS)
     return b"\n".join(lines)
@@ -237,7 +256,8 @@ class SettingsFile:
 
     path, size = Path("settings"), 1 << 20
     state = pyth.published_state(**SMALL)
-    tensors = {key: checkpoints.Tensor(None, 0, array.shape, ()) for key, array in state.items()}
+    tensors = {key: StoredTensor(None, 0, array.shape, ()) for key, array in state.items()}
+    known = TorchFile.known
 
     def __init__(self, text: str):
         self.content = {"cfg": text, "model_state": self.tensors}
@@ -266,20 +286,20 @@ def saved_models() -> list[bytes]:
     def saved(model, half=False):
         file = io.BytesIO()
         if isinstance(model, Classifier):
-            store.write_model(file, model.network, model.recipe, model.labels, model.provenance, half)
+            write_model(file, Model(model.network, model.recipe, model.labels, model.provenance), half)
         else:
-            store.write_model(file, model, None, {}, {}, half)
+            write_model(file, Model(model, None, {}, {}), half)
         return file.getvalue()
 
     def net(**shape):
         values = {"width": 1, "depths": (1,), "time_kernels": ((3, 1),), "freq_kernels": ((3, 1),)}
         values |= {"time_strides": (2,), "freq_strides": (1,), "heads": {"class": 2}, "frames": 16, **shape}
-        return network.random_network(Architecture(**values))
+        return random_network(Architecture(**values))
 
     clf = Classifier(net(), TINY, {"class": ("yes", "nö")}, {"source": "x"}, "numpy")
-    elder = Classifier(net(kind="AudioInceptionNeXt"), TINY, backend="numpy")
-    double = network.as_type(net(heads={"a": 1, "b": 2}), np.float64)
-    return [saved(clf), saved(clf.fused()), saved(elder), saved(clf, half=True), saved(double)]
+    inception = Classifier(net(kind="AudioInceptionNeXt"), TINY, backend="numpy")
+    double = as_type(net(heads={"a": 1, "b": 2}), np.float64)
+    return [saved(clf), saved(clf.fused()), saved(inception), saved(clf, half=True), saved(double)]
 
 
 VALUES = (None, True, False, 0, 1, -1, 2, 1.5, 1e308, -1e9, float("nan"), float("inf"), 1 << 70, "", "x", "../x",
@@ -325,7 +345,7 @@ def bent_json(content: bytes, rng) -> bytes:
         case 0:
             del parent[key]
         case 1 if isinstance(parent, list):
-            parent += [node] * rng.choice((1, 1, 50))
+            parent += rng.choice(([node], [node], often([node], rng)[:200_000]))
         case 1:
             parent[rng.choice(("x", "weight", "bias", "Conv", "Network", "dict", "shape", "eps", ""))] = node
         case 2:
@@ -339,9 +359,10 @@ def bent_json(content: bytes, rng) -> bytes:
 
 
 def run_model(data: bytes, path: Path) -> None:
-    """The reader, and a short sound through what it gives."""
-    clf = store.load(path, "numpy")
-    clf.classify(np.zeros(200, np.float32), TINY.rate, views=1).top(3)
+    """The reader, and a short sound through what it gives, unless the network is large."""
+    clf = models.load(path, "numpy")
+    if len(data) < 1 << 16:
+        clf.classify(np.zeros(200, np.float32), TINY.rate, views=1).top(3)
 
 
 # --- manifests -------------------------------------------------------------------------------------------------------
@@ -364,7 +385,7 @@ def bent_manifest(data: bytes, rng) -> bytes:
         return scramble(data, rng, CELLS)
     lines = data.splitlines(keepends=True) or [b"\n"]
     at = rng.randrange(len(lines))
-    return b"".join(lines[:at] + lines[at : at + 1] * rng.choice((0, 2, 100)) + lines[at + 1 :])
+    return b"".join(lines[:at] + rng.choice(([], often(lines[at : at + 1], rng, 100)[:300_000])) + lines[at + 1 :])
 
 
 def read_manifests(data: bytes, path: Path) -> None:
@@ -417,8 +438,8 @@ class Judge:
         self._folder = tempfile.TemporaryDirectory()
         self._path = Path(self._folder.name) / f"input{self.target.suffix}"
         self._watching, self._seen = False, []
-        # Not ours to judge: what libsndfile makes of other formats, and Numba's compiler.
-        sys.modules.update({"soundfile": None, "minirep.fast": None})
+        # Not ours to judge: what other libraries make of other formats, and Numba's compiler.
+        sys.modules.update(dict.fromkeys(HIDDEN))
         sys.addaudithook(self._hook)
         for seed in self.target.seeds():  # now all is imported that has to be
             self.check(seed, warming=True)
@@ -431,7 +452,7 @@ class Judge:
             written = set("wax+") & set(mode) if isinstance(mode, str) else flags & (os.O_WRONLY | os.O_RDWR)
             if written:
                 self._seen.append(f"{args[0]} was written")
-        elif event == "import" and args[0] not in ("soundfile", "minirep.fast", "unicodedata"):  # Python's "\\N{DASH}"
+        elif event == "import" and args[0] not in (*HIDDEN, "unicodedata"):  # Python's "\\N{DASH}"
             self._seen.append(f"the module {args[0]} was looked for")
         elif event.startswith(self.RUNS):
             self._seen.append(f"{event} {args!r:.100}")

@@ -17,7 +17,7 @@ from augment import Clips, origins
 from prepare import LABELS, RATE, SILENCE, SYNTHESISERS, UNKNOWN
 
 import minirep
-from minirep.measures import calibration_error, confusion
+from minirep.evaluate.measures import calibration, confusion
 
 
 def probabilities(clf, waves):
@@ -126,7 +126,7 @@ def report(name, labels, p):
     found = p.argmax(1)
     right = int((labels == found).sum())
     return {"set": name, "right": right, "of": len(labels), "percent": round(100 * right / len(labels), 2),
-            "sure": round(100 * float(p.max(1).mean()), 2), "calibration_error": round(calibration_error(p, labels), 4),
+            "sure": round(100 * float(p.max(1).mean()), 2), "calibration_error": round(calibration(p, labels).error, 4),
             "classes": per_class(labels, found), "mistakes": mistakes(labels, found)}  # fmt: skip
 
 
@@ -137,7 +137,7 @@ def draw(answers, folder):
     plain = [answers[name] for name in answers if " dB" not in name]
     labels, p = (np.concatenate(column) for column in zip(*plain, strict=True))
     draw_confusion(confusion(p, labels), LABELS, folder / "model-confusion.svg")
-    draw_calibration(p, labels, folder / "model-reliability.svg")
+    draw_calibration(calibration(p, labels), folder / "model-reliability.svg")
 
 
 def demo(clf, folder):

@@ -72,14 +72,14 @@ def depthwise(x, layer):
 
 
 def block(x, node):
-    h = pointwise(x, node.reduce, node.stride)
+    h = pointwise(x, node.entry, node.stride)
     total = 0
     for path in node.paths:
         y = h
         for layer in path:
             y = depthwise(y, layer)
         total = total + y
-    for convolution in node.mix:
+    for convolution in node.expand_project:
         total = pointwise(total, convolution)
     return relu(total + (x if node.shortcut is None else pointwise(x, node.shortcut, node.stride)))
 

@@ -6,8 +6,8 @@
     python questions.py report  --out work/questions                              # all of it as tables
 
 Each part writes lines to a file of its own in --out and leaves out what is there already; `train` can be stopped and
-started again, and several at once share the work. What came out is in `answers/` and told in
-docs/open-questions.md; docs/figures/draw.py draws it.
+started again, and several at once share the work. The results are in `answers/`; docs/measured/open-questions.md
+describes them, and docs/figures/draw.py draws them. The sounds and the training steps are those of ../training.
 """
 
 import argparse
@@ -17,10 +17,13 @@ import itertools
 import json
 import pathlib
 import statistics
+import sys
 import time
 
 import numpy as np
 import torch
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "training"))
 from augment import RECIPE, Clips, as_recorded, masked, origins
 from prepare import RATE, SYNTHESISERS, UNKNOWN
 from train import adamw, learn, predictions, rate_at

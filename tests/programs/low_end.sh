@@ -1,24 +1,24 @@
 #!/usr/bin/env bash
-# The properties on processors with less: no Numba, no vector extensions, no compiler, one thread, 512 MiB.
-# Needs what the extras "test" and "fast" install; PYTHON names the interpreter.
+# Runs the properties as on a small processor: no Numba, no vector extensions, no compiler, one thread, 512 MiB.
+# Needs the extras "test" and "fast". PYTHON names the interpreter.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 python=${PYTHON:-python}
 export HYPOTHESIS_PROFILE=${HYPOTHESIS_PROFILE:-quick} PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$PWD
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-properties() { # with what stands before it in the environment
+properties() { # title, then the command that sets the environment
     printf '\n-- %s\n' "$1"
     shift
     "$@" "$python" -m pytest -q -p no:cacheprovider tests/test_exact.py tests/test_laws.py
 }
 
-# A module of that name that refuses to be imported stands in front of the real one.
-echo 'raise ImportError("hidden by tests/low_end.sh")' >"$work/numba.py"
+# This module comes before the real one on the path and cannot be imported.
+echo 'raise ImportError("hidden by tests/programs/low_end.sh")' >"$work/numba.py"
 alone() { PYTHONPATH=$work:$PYTHONPATH "$@"; }
-limited() { (ulimit -v $((512 * 1024)) && "$@"); } # KiB of address space: more than what is really touched
+limited() { (ulimit -v $((512 * 1024)) && "$@"); } # KiB of address space, of which a part is never touched
 
 properties "NumPy alone" alone
 properties "NumPy alone, within 512 MiB" limited alone
@@ -29,10 +29,10 @@ printf '\n-- minirep verify, NumPy alone, within 512 MiB\n'
 cat >"$work/model.py" <<'PYTHON'
 import sys
 
-from minirep import RECIPES, Architecture, Classifier, network, save
+from minirep import RECIPES, Architecture, Classifier, random_network, save
 
 arch = Architecture(width=16, heads={"class": 35}, frames=512)
-save(Classifier(network.random_network(arch), RECIPES["speech-commands-v2"]), sys.argv[1])
+save(Classifier(random_network(arch), RECIPES["speech-commands-v2"]), sys.argv[1])
 PYTHON
 "$python" "$work/model.py" "$work/model.npz"
 limited alone "$python" -m minirep verify "$work/model.npz" | tail -4

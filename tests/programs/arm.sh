@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # minirep on Arm, without an Arm board: Debian 12 for arm64 and armhf under qemu, its own Python 3.11 and NumPy 1.24.
 #
-#     sudo bash tests/arm.sh FOLDER [arm64] [armhf]
+#     sudo bash tests/programs/arm.sh FOLDER [arm64] [armhf]
 #
 # Needs root, the network, some 3 GB in FOLDER and the packages debootstrap, qemu-user-static and binfmt-support.
 # Roots that are in FOLDER already are used again. Emulation is slow: hours are normal, and figures of time mean nothing.
 # HYPOTHESIS_PROFILE=quick is the default here. PYTHON names an interpreter with NumPy for what is compared.
 set -euo pipefail
-repository=$(cd "$(dirname "$0")/.." && pwd)
+repository=$(cd "$(dirname "$0")/../.." && pwd)
 folder=$(realpath -m "${1:?a folder for the roots}")
 shift
 systems=("$@")
@@ -40,14 +40,13 @@ import sys
 import numpy as np
 
 import minirep
-from minirep.network import random_network, stages
 
 found = {}
 for kind in ("AudioRepInceptionNeXt", "AudioInceptionNeXt"):
-    net = random_network(minirep.Architecture(kind=kind, width=8, heads={"class": 5}, frames=64), seed=1)
+    net = minirep.random_network(minirep.Architecture(kind=kind, width=8, heads={"class": 5}, frames=64), seed=1)
     x = np.random.default_rng(2).normal(-5, 3, (2, 64, 128)).astype(np.float32)
     for name, tree in (("branches", net), ("merged", minirep.fuse(net))):
-        for stage, y in stages(tree, x):
+        for stage, y in minirep.stages(tree, x):
             found[f"{kind} {name} {stage}"] = y
         for backend in sys.argv[2:]:
             clf = minirep.Classifier(tree, minirep.RECIPES["vggsound"], backend=backend)
@@ -108,8 +107,8 @@ for system in "${systems[@]}"; do
     path=/minirep:/pure
     pytest='python3 -m pytest -p no:cacheprovider'
     try "proofs" "$pytest tests/test_exact.py tests/test_laws.py tests/test_verify.py"
-    try "core" "$pytest tests/test_ops.py tests/test_network.py tests/test_golden.py tests/test_frontend.py tests/test_audio.py \
-        tests/test_classify.py tests/test_store.py tests/test_checkpoint.py tests/test_torchfile.py tests/test_yamltext.py \
+    try "core" "$pytest tests/test_ops.py tests/test_network.py tests/test_tree.py tests/test_golden.py tests/test_frontend.py \
+        tests/test_audio.py tests/test_classify.py tests/test_modelfile.py tests/test_checkpoint.py tests/test_torchfile.py tests/test_yamltext.py \
         tests/test_bundle.py tests/test_fuzz.py"
     if [ "$system" = arm64 ]; then
         path=/minirep:/pure:/fast

@@ -11,8 +11,10 @@ import numpy as np
 from hypothesis import strategies as st
 
 from minirep import RECIPES, Classifier, MinirepError, network
-from minirep.config import INCEPTION, ORDERS, REP, Architecture
-from minirep.network import BatchNorm, map_arrays
+from minirep.architecture import INCEPTION, ORDERS, REP, Architecture, build, random_network
+from minirep.network import BatchNorm
+from minirep.reparam import absorb_identity, merge_branches
+from minirep.tree import map_arrays, map_tree
 
 SEEDS = st.integers(0, 2**32 - 1)
 DTYPES = ("float32", "float64")
@@ -34,9 +36,9 @@ class Plain:
 def backends() -> dict:
     """{name: what makes a network into something like `Plain`} of every backend that works here."""
     found = {"numpy": Plain}
-    if os.environ.get("MINIREP_BACKENDS") == "numpy":  # tests/mutants.py, which is about the reference, asks for it
+    if os.environ.get("MINIREP_BACKENDS") == "numpy":  # set by tests/programs/mutants.py, which tests the reference
         return found
-    net = network.random_network(Architecture(width=1, depths=(1,) * 4, heads={"class": 1}))
+    net = random_network(Architecture(width=1, depths=(1,) * 4, heads={"class": 1}))
     with contextlib.suppress(MinirepError):
         if Classifier(net, RECIPES["vggsound"], backend="numba").backend == "numba":
             from minirep.fast.compiled import CompiledNetwork, supports
@@ -48,8 +50,10 @@ def backends() -> dict:
 
 @st.composite
 def architectures(draw, kinds=(REP, INCEPTION), stages=3, blocks=4, width=4, kernel=13):
-    """Any architecture of at most so many stages and blocks: odd kernels per stage and axis, one to four branches,
-    either axis first."""
+    """Draw any architecture of at most so many stages and blocks.
+
+    Kernels are odd, for each stage and axis; layers have one to four branches; either axis may come first.
+    """
     kind = draw(st.sampled_from(kinds))
     depths = draw(st.lists(st.integers(1, 2), min_size=1, max_size=stages).filter(lambda d: sum(d) <= blocks))
     odd = st.integers(0, kernel // 2).map(lambda n: 2 * n + 1)
@@ -99,11 +103,11 @@ def float_network(arch, seed: int, dtype="float32", extreme: bool = False):
             values = rng.normal(0.0, 1e3 if extreme and part == "mean" and rng.random() < 0.3 else 0.5, shape)
         return values.astype(dtype)
 
-    return frozen(network.build(arch, array))
+    return frozen(build(arch, array))
 
 
 def frozen(tree):
-    """The same tree with read-only arrays: whoever writes to its input is found out."""
+    """Return the same tree with read-only arrays, so that a function that writes to its input fails."""
 
     def lock(array):
         array = array.copy()
@@ -111,6 +115,11 @@ def frozen(tree):
         return array
 
     return map_arrays(tree, lock)
+
+
+def fused_layer(layer):
+    """Return a depthwise layer as one kernel, with the identity in it."""
+    return absorb_identity(merge_branches(layer))
 
 
 def log_mels(shape, seed: int, dtype="float32"):
@@ -138,7 +147,7 @@ def rational_network(arch, seed: int):
             ]
         return np.array(values, object).reshape(shape)
 
-    return with_eps(frozen(network.build(arch, array)), lambda bn: dataclasses.replace(bn, eps=eps))
+    return change_batch_norms(frozen(build(arch, array)), lambda bn: dataclasses.replace(bn, eps=eps))
 
 
 def rational_input(shape, seed: int):
@@ -146,18 +155,9 @@ def rational_input(shape, seed: int):
     return np.array([Fraction(int(v), 2) for v in values.ravel()], object).reshape(shape)
 
 
-def with_eps(node, change):
-    """The same tree with every batch norm changed."""
-    if isinstance(node, BatchNorm):
-        return change(node)
-    if dataclasses.is_dataclass(node):
-        fields = {f.name: with_eps(getattr(node, f.name), change) for f in dataclasses.fields(node)}
-        return dataclasses.replace(node, **fields)
-    if isinstance(node, tuple):
-        return tuple(with_eps(child, change) for child in node)
-    if isinstance(node, dict):
-        return {key: with_eps(child, change) for key, child in node.items()}
-    return node
+def change_batch_norms(tree, change):
+    """Return the same tree with every batch norm changed."""
+    return map_tree(tree, lambda _, node: change(node) if isinstance(node, BatchNorm) else node)
 
 
 def as_exact(node):
@@ -173,32 +173,4 @@ def as_exact(node):
         roots = [1 / Fraction(isqrt(int(2**480 / s)), 2**240) for s in sums]
         return dataclasses.replace(bn, eps=eps, variance=np.array([r * r - eps for r in roots], object))
 
-    return with_eps(map_arrays(node, naive.exact), change)
-
-
-# --- comparing trees ----------------------------------------------------------------------------------------------
-
-
-def same(a, b) -> bool:
-    """Whether two trees are built alike and hold the same bits."""
-    if type(a) is not type(b):
-        return False
-    if isinstance(a, np.ndarray):
-        return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
-    if dataclasses.is_dataclass(a):
-        return all(same(getattr(a, f.name), getattr(b, f.name)) for f in dataclasses.fields(a))
-    if isinstance(a, tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    if isinstance(a, dict):
-        return list(a) == list(b) and all(same(a[key], b[key]) for key in a)
-    return a == b
-
-
-def blocks(net) -> list:
-    """Every block of a network, in the order of the forward pass."""
-    return [block for stage in net.stages for block in stage]
-
-
-def layers(net) -> list:
-    """Every depthwise layer of a network."""
-    return [layer for block in blocks(net) for path in block.paths for layer in path]
+    return change_batch_norms(map_arrays(node, naive.exact), change)

@@ -1,4 +1,4 @@
-"""WAV files for tests, built byte by byte: an independent statement of the format, able to lie about anything."""
+"""WAV files for tests, built byte by byte from the format's description; any field can hold a false value."""
 
 import struct
 
@@ -12,6 +12,11 @@ GUID_TAIL = b"\x00\x00\x00\x00\x10\x00\x80\x00\x00\xaa\x00\x38\x9b\x71"
 def chunk(kind: bytes, body: bytes, size: int | None = None) -> bytes:
     """One chunk, padded to an even length; ``size`` is what it says of itself, if not the truth."""
     return kind + struct.pack("<I", len(body) if size is None else size) + body + b"\0" * (len(body) % 2)
+
+
+def hiss(count: int, seed: int = 0) -> np.ndarray:
+    """White noise, (count,) float32."""
+    return np.random.default_rng(seed).normal(0, 0.1, count).astype(np.float32)
 
 
 def noise(coding: str, frames: int, channels: int, seed: int = 0) -> tuple[bytes, np.ndarray]:
@@ -40,10 +45,14 @@ def wav(
     rf64: bool = False,
     riff_size: int | None = None,
     data_size: int | None = None,
+    first: bytes = b"",
     before: bytes = b"",
     after: bytes = b"",
 ) -> bytes:
-    """A WAV file; every field of its header can be set to something else than the truth."""
+    """A WAV file; every field of its header can be set to a false value.
+
+    Other chunks can stand ``first``, ``before`` the samples or ``after`` them.
+    """
     tag = (FLOAT if coding[0] == "f" else PCM) if tag is None else tag
     bits = int(coding[1:]) if bits is None else bits
     frame = channels * int(coding[1:]) // 8 if frame is None else frame
@@ -52,7 +61,7 @@ def wav(
     )
     if extensible:
         fmt += struct.pack("<HHIH", 22, bits, 0, tag) + GUID_TAIL
-    body = b"WAVE" + chunk(b"fmt ", fmt) + before
+    body = b"WAVE" + first + chunk(b"fmt ", fmt) + before
     size = len(data) if data_size is None else data_size
     if rf64:
         ds64 = struct.pack("<QQQI", 0, size, 0, 0)
@@ -60,3 +69,10 @@ def wav(
         return b"RF64" + struct.pack("<I", 0xFFFFFFFF) + body
     body += chunk(b"data", data, size) + after
     return b"RIFF" + struct.pack("<I", len(body) if riff_size is None else riff_size) + body
+
+
+def sound(samples, rate: int = 16000, coding: str = "f32", **header) -> bytes:
+    """A WAV file of mono samples between -1 and 1; ``header``: what `wav` takes."""
+    samples = np.asarray(samples)
+    values = samples if coding[0] == "f" else samples * 2 ** (int(coding[1:]) - 1)
+    return wav(values.astype(f"<{coding[0]}{int(coding[1:]) // 8}").tobytes(), coding, rate=rate, **header)

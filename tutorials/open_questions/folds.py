@@ -1,4 +1,4 @@
-"""Leave one speaker out: how well would the model do with a voice that it has never heard?
+"""Leave-one-speaker-out cross-validation: how accurate is the model for a voice that it was not trained on?
 
     python folds.py --sounds work/sounds.npz --out work/folds [--speakers theo lucas ...]
 
@@ -10,10 +10,13 @@ left out are passed over. Several processes share the work; the lines of `folds.
 import argparse
 import itertools
 import pathlib
+import sys
 import time
 
 import numpy as np
 import torch
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "training"))
 from augment import RECIPE, Clips, as_recorded, masked, origins
 from prepare import LABELS
 from questions import add

@@ -4,17 +4,19 @@ import io
 import json
 import struct
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from trees import same
 
 import minirep
-from minirep import RECIPES, Architecture, Classifier, MinirepError, fuse, load, save
-from minirep.config import INCEPTION, REP
-from minirep.network import map_arrays, random_network
-from minirep.store import read_model
+from minirep import RECIPES, Architecture, Classifier, MinirepError, Recipe, fuse, load, random_network, save
+from minirep.architecture import INCEPTION, REP
+from minirep.files.modelfile import read_model, write_model
+from minirep.tree import map_arrays, named_arrays
 
 NETS = {
     kind: random_network(Architecture(kind=kind, width=2, depths=(1, 1, 1, 1), heads={"verb": 3, "noun": 4}))
@@ -28,23 +30,77 @@ def classifier(kind=REP, fused=False):
     return Classifier(net, RECIPES["epic-kitchens-100"], LABELS, {"licence": "none", "source": "x"})
 
 
-def arrays(network):
-    found = []
-    map_arrays(network, lambda a: found.append(a) or a)
-    return found
-
-
 @pytest.mark.parametrize("kind", NETS)
 @pytest.mark.parametrize("fused", [False, True])
 def test_round_trip_is_bit_for_bit(tmp_path, kind, fused):
     clf = classifier(kind, fused)
     save(clf, tmp_path / "model.npz")
     back = load(tmp_path / "model.npz", fused=False)
-    for a, b in zip(arrays(clf.network), arrays(back.network), strict=True):
-        assert a.dtype == b.dtype and a.tobytes() == b.tobytes()
+    assert same(back.network, clf.network)
     assert (back.recipe, back.labels, back.provenance) == (clf.recipe, clf.labels, clf.provenance)
     save(back, tmp_path / "again.npz")
     assert (tmp_path / "again.npz").read_bytes() == (tmp_path / "model.npz").read_bytes()
+
+
+# --- files of earlier versions ------------------------------------------------------------------------------------
+
+DATA = Path(__file__).parent / "data"
+VERSION_1 = {REP: DATA / "model-version-1-rep.npz", INCEPTION: DATA / "model-version-1-inception.npz"}
+OLD_NAMES = {"entry": "reduce", "expand_project": "mix"}  # of the fields of a block in version 1
+each_old_file = pytest.mark.parametrize("kind", VERSION_1)
+
+
+def old_architecture(kind):
+    """The architecture of the stored files: minirep 0.1.0 wrote random_network(..., seed=7) in format version 1."""
+    sizes = {"time_kernels": ((5, 3), (3,)), "freq_kernels": ((3, 1), (5,))}
+    strides = {"time_strides": (1, 2), "freq_strides": (2, 1)}
+    return Architecture(kind, 2, (1, 1), **sizes, **strides, frames=64, heads={"verb": 2, "noun": 3})
+
+
+@each_old_file
+def test_version_1_is_read_to_the_same_tree(kind):
+    model = read_model(VERSION_1[kind])
+    assert same(model.network, random_network(old_architecture(kind), seed=7))
+    assert model.recipe == Recipe("tiny", 16000, 0.64, 20, 10, 64, 2, {"verb": 2, "noun": 3}, repeat="sample")
+    assert model.labels == {"verb": ("cut", "öffnen"), "noun": ("三", "a b", "door")}
+    assert model.provenance == {"source": "chance", "licence": "none"}
+
+
+@each_old_file
+def test_every_array_of_version_1_has_its_place(kind):
+    with np.load(VERSION_1[kind]) as file:
+        stored = {name: file[name] for name in file.files}
+    header = json.loads(bytes(stored.pop("header")))
+    assert header["version"] == 1 and "reduce" in header["network"]["Network"]["stages"][0][0]["Block"]
+    read = named_arrays(read_model(VERSION_1[kind]).network)
+    renamed = {".".join(OLD_NAMES.get(part, part) for part in name.split(".")): array for name, array in read.items()}
+    assert renamed.keys() == stored.keys()
+    assert all(same(array, stored[name]) for name, array in renamed.items())
+
+
+@each_old_file
+def test_version_1_is_written_again_as_version_2(kind, tmp_path):
+    old, new = read_model(VERSION_1[kind]), tmp_path / "new.npz"
+    write_model(new, old)
+    again = read_model(new)
+    assert same(again.network, old.network) and again[1:] == old[1:]
+    with np.load(new) as file:
+        assert json.loads(bytes(file["header"]))["version"] == 2
+        assert not any(".reduce." in name or ".mix." in name for name in file.files)
+    save(load(VERSION_1[kind], fused=False), tmp_path / "saved.npz")
+    assert (tmp_path / "saved.npz").read_bytes() == new.read_bytes()
+
+
+@each_old_file
+def test_version_2_does_not_take_the_names_of_version_1(kind, tmp_path):
+    path = tmp_path / "model.npz"
+    path.write_bytes(VERSION_1[kind].read_bytes())
+    edited_header(path, lambda header: header.update(version=2))
+    with pytest.raises(MinirepError, match="not a minirep model"):
+        load(path)
+
+
+# --- merging, half precision, bare networks -----------------------------------------------------------------------
 
 
 def test_loading_fuses_unless_told_not_to(tmp_path):
@@ -58,7 +114,7 @@ def test_half_precision_stores_half_and_computes_in_full(tmp_path):
     save(clf, tmp_path / "half.npz", half=True)
     back = load(tmp_path / "half.npz")
     assert back.network.dtype == np.float32
-    for a, b in zip(arrays(clf.network), arrays(back.network), strict=True):
+    for a, b in zip(named_arrays(clf.network).values(), named_arrays(back.network).values(), strict=True):
         np.testing.assert_array_equal(a.astype(np.float16), b)
 
 
@@ -112,7 +168,7 @@ DAMAGE = {
     "objects": (lambda p: rewrite(p, **{"stem.weight": np.array([{}], object)}), "array stem.weight"),
     "no header": (lambda p: rewrite(p, header=None), "no header"),
     "not json": (lambda p: rewrite(p, header=np.frombuffer(b"{", np.uint8)), "not a minirep model"),
-    "future": (lambda p: edited_header(p, lambda h: h.update(version=2)), "version 2"),
+    "future": (lambda p: edited_header(p, lambda h: h.update(version=3)), "version 3"),
     "labels": (lambda p: edited_header(p, lambda h: h["labels"].update(verb=["a"])), "labels: found"),
     "recipe": (lambda p: edited_header(p, lambda h: h["recipe"].update(rate=-1)), "recipe"),
     "dtype": (lambda p: edited_header(p, lambda h: h.update(dtype="int8")), "not a minirep model"),

@@ -1,0 +1,191 @@
+"""More exact numbers than NumPy's own: roots of fractions, and arrays of double-doubles.
+
+The proofs run `minirep.reparam` and `minirep.ops` on fractions. `minirep.fuse` merges float32 networks as
+double-doubles and rounds each weight once, at the end. A double-double is the unevaluated sum of two float64 and has
+about 106 significant bits.
+
+Source: Dekker, "A floating-point technique for extending the available precision", Numerische Mathematik 18, 1971;
+Hida, Li, Bailey, "Algorithms for quad-double precision floating point arithmetic", 2001; for `DoubleDouble.rounded`,
+Boldo and Melquiond, "Emulation of FMA and correctly rounded sums", 2008 (rounding to odd).
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+Array = np.ndarray
+SPLITTER = 2.0**27 + 1  # Dekker's: cuts a float64 into two halves of 26 bits
+CHUNK = 1 << 20  # products worked on at a time in `_precise_dots`
+
+
+def sqrt(x: Array) -> Array:
+    """The square root; of exact fractions it is taken exactly, and must be rational. Symbols take it themselves."""
+    if x.dtype != object:
+        return np.sqrt(x)
+    roots = [_rational_root(Fraction(v)) if isinstance(v, Real) else v ** Fraction(1, 2) for v in x.ravel()]
+    return np.array(roots, object).reshape(x.shape)
+
+
+def _rational_root(value: Fraction) -> Fraction:
+    root = Fraction(math.isqrt(value.numerator), math.isqrt(value.denominator))
+    if root * root != value:
+        raise ValueError(f"{value} has no rational square root")
+    return root
+
+
+def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
+    """Return s, e with s = fl(a + b) and s + e = a + b exactly."""
+    s = a + b
+    other = s - a
+    return s, (a - (s - other)) + (b - other)
+
+
+def two_product(a: Array, b: Array) -> tuple[Array, Array]:
+    """Return p, e with p = fl(a b) and p + e = a b exactly, unless something overflows or underflows."""
+    p = a * b
+    a_high, b_high = (x * SPLITTER - (x * SPLITTER - x) for x in (a, b))
+    a_low, b_low = a - a_high, b - b_high
+    return p, ((a_high * b_high - p) + a_high * b_low + a_low * b_high) + a_low * b_low
+
+
+class DoubleDouble(NDArrayOperatorsMixin):
+    """An array of numbers ``high + low`` with ``low`` at most half a unit in the last place of ``high``."""
+
+    def __init__(self, high: Any, low: Any = 0.0):
+        self.high = np.asarray(high, np.float64)
+        low = np.asarray(low, np.float64)
+        self.low = low if low.shape == self.high.shape else np.full(self.high.shape, low)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.high.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.high.dtype
+
+    def __len__(self) -> int:
+        return len(self.high)
+
+    def __getitem__(self, index: Any) -> DoubleDouble:
+        return DoubleDouble(self.high[index], self.low[index])
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        value = _as_pair(value)
+        self.high[index], self.low[index] = value.high, value.low
+
+    def copy(self) -> DoubleDouble:
+        return DoubleDouble(self.high.copy(), self.low.copy())
+
+    def rounded(self, dtype: Any) -> Array:
+        """Round each number once, to nearest, ties to even.
+
+        ``high`` alone may lie just between two numbers of the type, and ``low`` says to which side: so ``high`` is
+        first moved to its neighbour with an odd last bit where ``low`` is not zero, which no later rounding can undo.
+        """
+        odd = self.high.view(np.int64) & 1 == 1
+        toward = np.nextafter(self.high, np.copysign(np.inf, self.low))
+        exact = (self.low == 0) | odd | ~np.isfinite(self.high)
+        with np.errstate(over="ignore"):  # what is too large for the type is infinite, and refused by who stores it
+            return np.where(exact, self.high, toward).astype(dtype)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **settings: Any) -> Any:
+        if method != "__call__" or ufunc not in OPERATIONS or settings.get("out"):
+            return NotImplemented
+        return OPERATIONS[ufunc](*map(_as_pair, inputs))
+
+    def __array_function__(self, function: Any, types: Any, args: Any, settings: Any) -> Any:
+        if function is not np.pad:
+            return NotImplemented
+        array, *rest = args
+        return DoubleDouble(np.pad(array.high, *rest), np.pad(array.low, *rest))
+
+
+def _as_pair(x: Any) -> DoubleDouble:
+    return x if isinstance(x, DoubleDouble) else DoubleDouble(x)
+
+
+def _normal(high: Array, low: Array) -> DoubleDouble:
+    """The pair of a large and a small number, so that the small one is at most half a unit of the large one."""
+    s = high + low
+    return DoubleDouble(s, low - (s - high))
+
+
+def _add(a: DoubleDouble, b: DoubleDouble) -> DoubleDouble:
+    s, e = two_sum(a.high, b.high)
+    t, f = two_sum(a.low, b.low)
+    near = _normal(s, e + t)
+    return _normal(near.high, near.low + f)
+
+
+def _subtract(a: DoubleDouble, b: DoubleDouble) -> DoubleDouble:
+    return _add(a, DoubleDouble(-b.high, -b.low))
+
+
+def _multiply(a: DoubleDouble, b: DoubleDouble) -> DoubleDouble:
+    p, e = two_product(a.high, b.high)
+    return _normal(p, e + (a.high * b.low + a.low * b.high))
+
+
+def _divide(a: DoubleDouble, b: DoubleDouble) -> DoubleDouble:
+    """Long division: a digit of 53 bits, what it leaves, and two more digits."""
+    digits = []
+    for _ in range(3):
+        digits.append(a.high / b.high)
+        a = _subtract(a, _multiply(DoubleDouble(digits[-1]), b))
+    first = _normal(digits[0], digits[1])
+    return _add(first, DoubleDouble(digits[2]))
+
+
+def _sqrt(a: DoubleDouble) -> DoubleDouble:
+    """One step of Newton's from the float64 root, which doubles its digits."""
+    root = np.sqrt(a.high)
+    square = DoubleDouble(*two_product(root, root))
+    correction = np.divide(_subtract(a, square).high, 2 * root, out=np.zeros_like(root), where=root > 0)
+    return _normal(root, correction)
+
+
+def _matmul(a: DoubleDouble, b: DoubleDouble) -> DoubleDouble:
+    """(m, k) @ (k, n), or (k,) @ (k, n), precise enough for one rounding to float32.
+
+    The product is taken in float64, with a bound on its error (Higham, 2002, section 3.5); only where that bound leaves
+    the float32 open is it taken in double-double (Ziv, "Fast evaluation of elementary mathematical functions", 1991).
+    """
+    rows, k = a.shape if len(a.shape) == 2 else (1, len(a))
+    high = a.high @ b.high
+    bound = (k + 4) * 2.0**-53 * (np.abs(a.high) @ np.abs(b.high)) * (1 + 2.0**-20)
+    with np.errstate(over="ignore"):
+        open_ = (high - bound).astype(np.float32) != (high + bound).astype(np.float32)
+    if len(a.shape) == 1:  # a bias: more is added to it, so it is needed to all its digits
+        open_ = np.ones_like(open_)
+    found = DoubleDouble(high.reshape(rows, -1), 0.0).copy()
+    places = np.argwhere(open_.reshape(rows, -1))
+    left, right = a[None] if len(a.shape) == 1 else a, DoubleDouble(b.high.T, b.low.T)
+    step = max(1, CHUNK // k)
+    for start in range(0, len(places), step):
+        i, j = places[start : start + step].T
+        found[i, j] = _sum_last(left[i] * right[j])
+    return DoubleDouble(found.high.reshape(high.shape), found.low.reshape(high.shape))
+
+
+def _sum_last(x: DoubleDouble) -> DoubleDouble:
+    """The sums along the last axis, by adding halves to each other."""
+    while x.shape[-1] > 1:
+        half = x.shape[-1] // 2
+        rest = x[..., 2 * half :]
+        x = x[..., :half] + x[..., half : 2 * half]
+        if rest.shape[-1]:
+            x[..., :1] = x[..., :1] + rest
+    return x[..., 0]
+
+
+OPERATIONS: dict[Any, Any] = {
+    np.add: _add, np.subtract: _subtract, np.multiply: _multiply, np.true_divide: _divide,
+    np.sqrt: _sqrt, np.matmul: _matmul,
+}  # fmt: skip

@@ -1,0 +1,35 @@
+"""Opens a zip that anybody may have made: its directory is bounded before `zipfile` builds objects from it."""
+
+import os
+import struct
+import zipfile
+from typing import Any
+
+MAX_DIRECTORY = 1 << 21  # bytes: some 25,000 entries; a published checkpoint has 900
+
+# What zipfile raises for a file that is damaged or no zip.
+ZIP_ERRORS = (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, LookupError, OverflowError, struct.error)
+
+
+class _Bounded:
+    """A binary file that gives at most ``limit`` bytes at a time: zipfile reads a directory of any length at once."""
+
+    def __init__(self, file: Any):
+        self._file, self.part, self.limit = file, "directory", MAX_DIRECTORY
+
+    def read(self, size: int = -1) -> bytes:
+        if size > self.limit:
+            raise ValueError(f"found a {self.part} of {size} bytes, expected at most {self.limit}")
+        content: bytes = self._file.read(size)
+        return content
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def open_zip(file: Any) -> zipfile.ZipFile:
+    """Open the zip in a binary file that can be sought in; raises one of `ZIP_ERRORS`."""
+    bounded = _Bounded(file)
+    archive = zipfile.ZipFile(bounded)
+    bounded.part, bounded.limit = "part", file.seek(0, os.SEEK_END)  # an entry is no larger than the file
+    return archive
