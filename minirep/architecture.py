@@ -93,36 +93,30 @@ def build(arch: Architecture, array: Supply, merged: bool = False) -> Network:
     Names are the paths of the tree: "stem.weight", "stages.0.2.paths.0.1.branches.0.bn.mean", "heads.class.bias".
     ``merged``: each depthwise layer holds one kernel, its largest, with a bias, and no branches with batch norms.
     """
-    inputs = (arch.width, *arch.widths)
     return Network(
         stem=_conv(array, "stem", (5, 7, 1, arch.width), relu=True),
         stages=tuple(
-            tuple(
-                _block(arch, array, merged, f"stages.{i}.{j}", inputs[i] if j == 0 else arch.widths[i], i, j == 0)
-                for j in range(depth)
-            )
-            for i, depth in enumerate(arch.depths)
+            tuple(_block(arch, array, merged, i, j) for j in range(depth)) for i, depth in enumerate(arch.depths)
         ),
         pool=arch.pool,
         heads={
-            head: Linear(
-                array(f"heads.{head}.weight", (arch.widths[-1], classes)), array(f"heads.{head}.bias", (classes,))
-            )
-            for head, classes in arch.heads.items()
+            head: Linear(array(f"heads.{head}.weight", (arch.widths[-1], n)), array(f"heads.{head}.bias", (n,)))
+            for head, n in arch.heads.items()
         },
     )
 
 
 def _conv(array: Supply, name: str, shape: tuple[int, ...], relu: bool = False) -> Conv:
-    channels = shape[-1:]
-    weight = array(f"{name}.weight", shape)
+    channels, weight = shape[-1:], array(f"{name}.weight", shape)
     scale, shift, mean, variance = (array(f"{name}.bn.{n}", channels) for n in ("scale", "shift", "mean", "variance"))
     return Conv(weight, bn=BatchNorm(scale, shift, mean, variance), relu=relu)
 
 
-def _block(arch: Architecture, array: Supply, merged: bool, name: str, c_in: int, stage: int, first: bool) -> Block:
-    """One block of a stage: ``c_in`` channels come in, the stage's width goes out; the ``first`` one is strided."""
-    c, rep = arch.widths[stage], arch.kind == REP
+def _block(arch: Architecture, array: Supply, merged: bool, stage: int, number: int) -> Block:
+    """One block of a stage. The first one takes the channels of the stage before, and is strided."""
+    name, first, rep = f"stages.{stage}.{number}", number == 0, arch.kind == REP
+    c = arch.widths[stage]
+    c_in = (arch.width, *arch.widths)[stage] if first else c
     sizes = {"time": arch.time_kernels[stage], "frequency": arch.freq_kernels[stage]}
     layers = [(axis, sizes[axis]) for axis in arch.axes]
     # One path with every branch in each layer, or a path per branch with one in each layer.
@@ -166,8 +160,7 @@ def random_network(architecture: Architecture, seed: int = 0, dtype: type | str 
             # What a block adds to its shortcut stays small, so that sixteen blocks do not pile up.
             values = values * 0.2 if name.endswith("expand_project.1.bn.scale") else values
         elif part == "weight":
-            fan_in = np.prod(shape[:-1])
-            values = rng.normal(0.0, np.sqrt(0.3 / fan_in), shape)
+            values = rng.normal(0.0, np.sqrt(0.3 / np.prod(shape[:-1])), shape)
         else:
             values = rng.normal(0.0, 0.1, shape)
         return values.astype(dtype)

@@ -10,7 +10,6 @@ from .errors import expect
 from .network import Array, BatchNorm, Block, Conv, Depthwise, Linear, Network
 
 LEAST_EPS = float(np.finfo(np.float32).tiny)
-
 MAX_ARRAYS = 10_000  # weights of a network in a file; the published ones have 900
 MAX_STEP = 2048  # of a stride or a pooling window; the published ones have 16
 MAX_GROWTH = 2  # how many times as large as its factors the product of linear neighbours may be
@@ -97,9 +96,9 @@ def _block(node: Block, c_in: int, name: str, dtype: np.dtype) -> int:
             _depthwise(layer, c, f"{name}.paths.{i}.{j}", dtype)
     inputs, size = c, 0  # of the convolutions that merging multiplies with each other
     for j, conv in enumerate(node.expand_project):
-        c = _conv(conv, (c, None), f"{name}.expand_project.{j}", dtype)
-        size += conv.weight.size
-        where, found = f"{name}.expand_project.{j}", f"{size} weights that merge to {inputs} x {c}"
+        where = f"{name}.expand_project.{j}"
+        c, size = _conv(conv, (c, None), where, dtype), size + conv.weight.size
+        found = f"{size} weights that merge to {inputs} x {c}"
         _expect(inputs * c <= MAX_GROWTH * size, where, found, f"at most {MAX_GROWTH} times as many")
         inputs, size = (c, 0) if conv.relu else (inputs, size)
     _expect(_pair(node.stride), f"{name}.stride", node.stride, f"two whole numbers from 1 to {MAX_STEP}")

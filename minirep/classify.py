@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from .audio import Recording, open_recording
 from .check import check
-from .errors import MinirepError, MissingExtra
+from .errors import MinirepError, MissingExtra, expect
 from .frontend import log_mel_views
 from .network import Network, forward
 from .recipe import MELS, Recipe, numbered_labels
@@ -35,15 +35,13 @@ class Prediction:
     def top(self, n: int = 5, head: str | None = None) -> list[tuple[str, float]]:
         """The n most probable (label, probability), of the first head unless another is named."""
         head = next(iter(self.probabilities)) if head is None else head
-        if head not in self.probabilities:
-            raise MinirepError(f"head: found {head!r}, expected one of {', '.join(self.probabilities)}")
+        expect(head in self.probabilities, f"head: found {head!r}, expected one of {', '.join(self.probabilities)}")
         p = self.probabilities[head]
-        order = np.argsort(-p, kind="stable")[: max(0, n)]
-        return [(self.labels[head][i], float(p[i])) for i in order]
+        return [(self.labels[head][i], float(p[i])) for i in np.argsort(-p, kind="stable")[: max(0, n)]]
 
     def __repr__(self) -> str:
-        heads = (", ".join(f"{label} {p:.3f}" for label, p in self.top(3, head)) for head in self.probabilities)
-        return f"<Prediction {'; '.join(f'{h}: {best}' for h, best in zip(self.probabilities, heads))}>"
+        best = {head: ", ".join(f"{label} {p:.3f}" for label, p in self.top(3, head)) for head in self.probabilities}
+        return f"<Prediction {'; '.join(f'{head}: {labels}' for head, labels in best.items())}>"
 
 
 class Classifier:
@@ -67,17 +65,17 @@ class Classifier:
         self.recipe = replace(recipe, heads=classes)
         self.labels = numbered_labels(classes) if labels is None else {h: tuple(names) for h, names in labels.items()}
         found = {head: len(names) for head, names in self.labels.items()}
-        if found != classes:
-            raise MinirepError(f"labels: found {quoted(found)} names, expected {quoted(classes)}")
+        expect(found == classes, f"labels: found {quoted(found)} names, expected {quoted(classes)}")
+        expect(backend in BACKENDS, f"backend: found {backend!r}, expected auto, numpy or numba")
         self.provenance = dict(provenance or {})
-        self.threads = threads
-        if backend not in BACKENDS:
-            raise MinirepError(f"backend: found {backend!r}, expected auto, numpy or numba")
-        self._wanted = backend
+        self.threads, self._wanted = threads, backend
+        self._chosen: tuple[str, Forward] | None = None
 
-    @cached_property
+    @property
     def _prepared(self) -> tuple[str, Forward]:
-        return _choose_backend(self._wanted, self.network, self.threads)
+        if self._chosen is None:  # no cached_property: until Python 3.12 it has a lock, which a fork would leave locked
+            self._chosen = _choose_backend(self._wanted, self.network, self.threads)
+        return self._chosen
 
     def prepare(self) -> None:
         """Choose the backend and pack its weights now; raises MinirepError where the backend asked for is missing."""
@@ -97,8 +95,8 @@ class Classifier:
         if isinstance(source, (str, Path)) or (hasattr(source, "read") and not isinstance(source, Recording)):
             source = open_recording(source)
         if isinstance(source, Recording):
-            if rate not in (None, source.rate):
-                raise MinirepError(f"{source.name}: its rate is {source.rate} samples a second; found rate={rate!r}")
+            other = f"{source.name}: its rate is {source.rate} samples a second; found rate={rate!r}"
+            expect(rate in (None, source.rate), other)
         elif np.ndim(source) == 0:
             raise MinirepError(f"found {type(source).__name__}, expected a path, a binary stream or samples (n,)")
         log_mels = log_mel_views(source, rate, self.recipe, views)
@@ -114,23 +112,21 @@ class Classifier:
         Raises MinirepError where the network's numbers overflow, so that there is no probability to give.
         """
         x = np.asarray(log_mels)
-        if x.ndim != 3 or x.shape[2] != MELS or 0 in x.shape or x.dtype.kind not in "fiu":
-            raise MinirepError(
-                f"log-mels: found an array of shape {x.shape} and type {x.dtype}, expected numbers (N, frames, {MELS})"
-            )
-        if not np.isfinite(x).all():
-            raise MinirepError("log-mels: found NaN or infinite values, expected finite numbers")
+        fits = x.ndim == 3 and x.shape[2] == MELS and 0 not in x.shape and x.dtype.kind in "fiu"
+        found = f"an array of shape {x.shape} and type {x.dtype}"
+        expect(fits, f"log-mels: found {found}, expected numbers (N, frames, {MELS})")
+        expect(np.isfinite(x).all(), "log-mels: found NaN or infinite values, expected finite numbers")
         _, forward = self._prepared
         with np.errstate(all="ignore"):  # what overflows is refused
             batches = [forward(x[i : i + BATCH]) for i in range(0, len(x), BATCH)]
-        found = {head: np.concatenate([batch[head] for batch in batches]) for head in batches[0]}
-        for head, p in found.items():
-            if not np.isfinite(p).all():
-                raise MinirepError(
-                    f"head {printable(head)}: found NaN among the probabilities, as the network's numbers exceed "
-                    f"{self.network.dtype}; expected finite ones: `minirep verify` shows where it happens"
-                )
-        return found
+        probabilities = {head: np.concatenate([batch[head] for batch in batches]) for head in batches[0]}
+        for head, p in probabilities.items():
+            expect(
+                np.isfinite(p).all(),
+                f"head {printable(head)}: found NaN among the probabilities, as the network's numbers exceed "
+                f"{self.network.dtype}; expected finite ones: `minirep verify` shows where it happens",
+            )
+        return probabilities
 
     def fused(self) -> "Classifier":
         """The same classifier with its network merged (see `minirep.fuse`)."""
@@ -149,17 +145,16 @@ def _choose_backend(name: str, network: Network, threads: int | None) -> tuple[s
 
     What Numba cannot do here, a network in float64 for one, NumPy does.
     """
-    if name != "numpy":
-        try:
+    try:
+        if name != "numpy":
             from . import fast
 
             if fast.available(network):
                 return "numba", fast.CompiledNetwork(network, threads)
-        except ImportError as error:
-            if name == "numba":
-                if isinstance(error, ModuleNotFoundError):
-                    raise MissingExtra("numba", "fast", "backend 'numba'") from error
-                # It is installed, but made for another version of Python or NumPy.
-                why = str(error).partition("\n")[0]
-                raise MinirepError(f"backend 'numba': found a Numba that cannot be imported: {why}") from error
+    except ImportError as error:
+        if name == "numba" and isinstance(error, ModuleNotFoundError):
+            raise MissingExtra("numba", "fast", "backend 'numba'") from error
+        if name == "numba":  # it is installed, but made for another version of Python or NumPy
+            why = str(error).partition("\n")[0]
+            raise MinirepError(f"backend 'numba': found a Numba that cannot be imported: {why}") from error
     return "numpy", partial(forward, network)

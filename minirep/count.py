@@ -40,15 +40,10 @@ def _norm_ops(conv: Conv, positions: int) -> int:
 
 def costs(network: Network, frames: int, mels: int = MELS) -> list[Cost]:
     """The stem, the stages and the heads, for one example of ``frames`` x ``mels``."""
-
-    def half(n: int) -> int:
-        return (n + 1) // 2
-
-    t, f, c = half(frames), half(mels), network.stem.weight.shape[-1]
-    stem = network.stem
+    stem, t, f = network.stem, -(-frames // 2), -(-mels // 2)
     sums = parameters(stem), t * f * stem.weight.size, _norm_ops(stem, t * f)
-    t, f = half(t), half(f)  # the pooling
-    rows = [Cost("stem", (t, f, c), *sums)]
+    t, f = -(-t // 2), -(-f // 2)  # the pooling
+    rows = [Cost("stem", (t, f, stem.weight.shape[-1]), *sums)]
     for number, blocks in enumerate(network.stages, 1):
         params = adds = norms = 0
         for block in blocks:
@@ -57,7 +52,7 @@ def costs(network: Network, frames: int, mels: int = MELS) -> list[Cost]:
             adds += t * f * sum(conv.weight.size for conv in block.convs)
             norms += sum(_norm_ops(conv, t * f) for conv in block.convs)
             params += sum(parameters(conv) for conv in block.convs)
-            c = block.expand_project[-1].weight.shape[-1]
+        c = blocks[-1].expand_project[-1].weight.shape[-1]
         rows.append(Cost(f"stage{number}", (t, f, c), params, adds, norms))
     positions = max(1, t - network.pool[0] + 1) * max(1, f - network.pool[1] + 1)
     for name, linear in network.heads.items():
@@ -68,8 +63,5 @@ def costs(network: Network, frames: int, mels: int = MELS) -> list[Cost]:
 
 def total(rows: list[Cost]) -> Cost:
     """All rows summed; the shape is the last row's."""
-    return Cost(
-        "total",
-        rows[-1].shape,
-        *(sum(getattr(r, n) for r in rows) for n in ("parameters", "multiply_adds", "norm_ops")),
-    )
+    sums = (sum(getattr(row, name) for row in rows) for name in ("parameters", "multiply_adds", "norm_ops"))
+    return Cost("total", rows[-1].shape, *sums)

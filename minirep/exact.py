@@ -96,9 +96,8 @@ class DoubleDouble(NDArrayOperatorsMixin):
             return np.where(exact, self.high, toward).astype(dtype)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **settings: Any) -> Any:
-        if method != "__call__" or ufunc not in OPERATIONS or settings.get("out"):
-            return NotImplemented
-        return OPERATIONS[ufunc](*map(_as_pair, inputs))
+        known = method == "__call__" and ufunc in OPERATIONS and not settings.get("out")
+        return OPERATIONS[ufunc](*map(_as_pair, inputs)) if known else NotImplemented
 
     def __array_function__(self, function: Any, types: Any, args: Any, settings: Any) -> Any:
         if function is not np.pad:
@@ -139,8 +138,7 @@ def _divide(a: DoubleDouble, b: DoubleDouble) -> DoubleDouble:
     for _ in range(3):
         digits.append(a.high / b.high)
         a = _subtract(a, _multiply(DoubleDouble(digits[-1]), b))
-    first = _normal(digits[0], digits[1])
-    return _add(first, DoubleDouble(digits[2]))
+    return _add(_normal(digits[0], digits[1]), DoubleDouble(digits[2]))
 
 
 def _sqrt(a: DoubleDouble) -> DoubleDouble:
@@ -185,7 +183,5 @@ def _sum_last(x: DoubleDouble) -> DoubleDouble:
     return x[..., 0]
 
 
-OPERATIONS: dict[Any, Any] = {
-    np.add: _add, np.subtract: _subtract, np.multiply: _multiply, np.true_divide: _divide,
-    np.sqrt: _sqrt, np.matmul: _matmul,
-}  # fmt: skip
+OPERATIONS: dict[Any, Any] = {np.add: _add, np.subtract: _subtract, np.multiply: _multiply}
+OPERATIONS |= {np.true_divide: _divide, np.sqrt: _sqrt, np.matmul: _matmul}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .errors import MinirepError, MissingExtra
+from .errors import MissingExtra, expect
 from .files.write import replacing, writable
 from .frontend import FLOOR, hertz_to_mel
 from .network import Depthwise
@@ -33,10 +33,8 @@ def picture_format(path) -> str:
     writable(path)
     known = figure_type()().canvas.get_supported_filetypes()
     form = Path(path).suffix[1:].lower()
-    if form not in known:
-        raise MinirepError(
-            f"{path}: found no ending for a picture, expected .png or one of .{', .'.join(sorted(known))}"
-        )
+    endings = f".{', .'.join(sorted(known))}"
+    expect(form in known, f"{path}: found no ending for a picture, expected .png or one of {endings}")
     return form
 
 
@@ -76,8 +74,7 @@ def draw_confusion(matrix: np.ndarray, labels, path, title: str = "") -> None:
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     axes.set_xticks(ticks, names, rotation=90, fontsize=points, parse_math=False)
     axes.set_yticks(ticks, names, fontsize=points, parse_math=False)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
+    axes.set(xlabel="predicted", ylabel="true")
     axes.set_title(title, loc="left", parse_math=False)
     if classes <= 30:
         for i, j in np.argwhere(matrix):
@@ -98,18 +95,12 @@ def draw_calibration(calibration: Calibration, path, title: str = "") -> None:
     above.bar(edges[:-1], np.nan_to_num(right), 1 / len(count), align="edge", edgecolor="white", color="C0")
     above.plot(confidence, right, "k.", clip_on=False, label="mean probability of each bar")
     above.plot([0, 1], [0, 1], "k--", lw=1, label="as probable as it says")
-    above.set_xlim(0, 1)
-    above.set_ylim(0, 1)
-    above.set_ylabel("share of right answers")
+    above.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of right answers")
     above.set_title(f"{title}  calibration error {calibration.error:.3f}".strip(), loc="left", parse_math=False)
     above.legend(loc="upper left")
     below.bar(edges[:-1], count, 1 / len(count), align="edge", edgecolor="white", color="0.6")
-    below.set_ylabel("clips")
-    below.set_xlabel("probability of the answer")
+    below.set(xlabel="probability of the answer", ylabel="clips")
     _save(figure, path)
-
-
-# --- a long recording and its events ----------------------------------------------------------------------------------
 
 
 class LongLogMel:
@@ -138,9 +129,9 @@ class LongLogMel:
 def draw_timeline(picture: LongLogMel, events: list[Event], path, title: str = "") -> None:
     """Write the picture with the events in lanes under it, one a label, to ``path`` (.png, .svg, .pdf)."""
     lanes = _lanes(events)
-    figure = figure_type()(figsize=(12, 3.6 + 0.28 * max(1, len(lanes))), layout="constrained")
-    ratios = [3, 0.28 * max(1, len(lanes)) + 0.1]
-    above, below = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": ratios})
+    height = 0.28 * max(1, len(lanes))
+    figure = figure_type()(figsize=(12, 3.6 + height), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3, height + 0.1]})
     _draw_log_mel(above, picture)
     _draw_lanes(below, lanes, picture.seconds)
     above.set_title(title, loc="left")
@@ -159,10 +150,8 @@ def _lanes(events: list[Event]) -> list[tuple[str, list[Event]]]:
 def _draw_log_mel(axes, picture: LongLogMel) -> None:
     # The quietest of a recording is often digital silence, at ln(1e-6): shades are for what lies above the background.
     low, high = np.percentile(picture.columns, [5, 99.9])
-    axes.imshow(
-        picture.columns.T, origin="lower", aspect="auto", extent=(0, picture.seconds, 0, MELS), cmap="magma",
-        vmin=min(low, high - 1), vmax=high, interpolation="nearest",
-    )  # fmt: skip
+    shades = {"cmap": "magma", "vmin": min(low, high - 1), "vmax": high, "interpolation": "nearest"}
+    axes.imshow(picture.columns.T, origin="lower", aspect="auto", extent=(0, picture.seconds, 0, MELS), **shades)
     top = picture.recipe.rate / 2
     hertz = [f for f in TICKS if f < top]
     # Band b is centred on point b + 1 of 129 steps on the mel scale, and drawn from b to b + 1.
@@ -171,16 +160,14 @@ def _draw_log_mel(axes, picture: LongLogMel) -> None:
 
 
 def _draw_lanes(axes, lanes: list[tuple[str, list[Event]]], seconds: float) -> None:
-    least = seconds / 800  # what is shorter would not be seen
-    for lane, (_, events) in enumerate(lanes):
-        spans = [(event.start, max(event.end - event.start, least)) for event in events]
+    for lane, (_, events) in enumerate(lanes):  # what is shorter than a dot would not be seen
+        spans = [(event.start, max(event.end - event.start, seconds / 800)) for event in events]
         axes.broken_barh(spans, (lane - 0.4, 0.8), facecolors=f"C{lane % 10}")
     axes.set_yticks(range(len(lanes)), [label for label, _ in lanes])
-    axes.set_ylim(max(1, len(lanes)) - 0.5, -0.5)
-    axes.set_xlim(0, seconds)
+    unit = "h:mm:ss" if seconds >= 3600 else "m:ss" if seconds >= 60 else "s"
+    axes.set(xlim=(0, seconds), ylim=(max(1, len(lanes)) - 0.5, -0.5), xlabel=unit)
     axes.grid(axis="x", alpha=0.3)
     axes.xaxis.set_major_formatter(lambda t, _: _time(t, seconds))
-    axes.set_xlabel("h:mm:ss" if seconds >= 3600 else "m:ss" if seconds >= 60 else "s")
     if not lanes:
         axes.text(0.5, 0.5, "no events", transform=axes.transAxes, ha="center", va="center")
 
@@ -191,9 +178,6 @@ def _time(t: float, seconds: float) -> str:
         return f"{t:g}"
     minutes, rest = divmod(round(t), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if seconds >= 3600 else f"{minutes}:{rest:02}"
-
-
-# --- merged against unmerged ------------------------------------------------------------------------------------------
 
 
 def draw_verification(report: Report, layer: Depthwise, path) -> None:
@@ -213,11 +197,8 @@ def _draw_errors(axes, report: Report) -> None:
         # No difference at all has no place on a logarithmic axis: such a block shows its bound alone.
         errors = [d.absolute or np.nan for d in differences]
         axes.plot(names, errors, "o", color=color, ms=5, label=f"{precision}: largest difference")
-    axes.set_yscale("log")
-    axes.set_title(
-        "Computed against exact" if report.merged else "Merged against unmerged, the same input given to both"
-    )
-    axes.set_ylabel("absolute difference")
+    title = "Computed against exact" if report.merged else "Merged against unmerged, the same input given to both"
+    axes.set(yscale="log", title=title, ylabel="absolute difference")
     axes.tick_params("x", rotation=90)
     axes.grid(axis="y", alpha=0.3)
     axes.figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=4, frameon=False)
@@ -237,7 +218,6 @@ def _draw_kernel(axes, layer: Depthwise) -> None:
             axes.plot(at, kernel, ".-", lw=1, label=f"branch of {len(kernel)}")
     if layer.identity:
         axes.plot([0], [1], "k+", ms=10, mew=2, label="identity")
-    axes.set_title(f"One kernel along {layer.axis}, first channel")
-    axes.set_xlabel("tap, from the centre")
+    axes.set(title=f"One kernel along {layer.axis}, first channel", xlabel="tap, from the centre")
     axes.grid(axis="y", alpha=0.3)
     axes.legend()

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from numbers import Integral, Real
+from typing import Any
 
-from .errors import MinirepError, expect
+from .errors import expect
 
 # Bounds, lest a small file ask for memory without end; the published recipes have 512 frames and 10 views at most.
 MAX_FRAMES = 1 << 15  # of a view
@@ -82,40 +83,33 @@ class Recipe:
         return views
 
 
-RECIPES = {
-    recipe.name: recipe
-    for recipe in (
-        Recipe("vggsound", 16000, 5.119, 20, 10, 512, 2, {"class": 309}),
-        Recipe("epic-sounds", 24000, 2.08, 10, 5, 416, 5, {"class": 44}),
-        Recipe("epic-kitchens-100", 24000, 2.08, 10, 5, 416, 10, {"verb": 97, "noun": 300}),
-        Recipe("speech-commands-v2", 16000, 1.023, 5, 2, 512, 1, {"class": 35}),
-        Recipe("urbansound8k", 16000, 4.16, 20, 10, 416, 2, {"class": 10}, repeat="sample"),
-        Recipe("nsynth", 16000, 4.16, 20, 10, 416, 1, {"class": 11}),
-    )
-}
+_PUBLISHED = (
+    Recipe("vggsound", 16000, 5.119, 20, 10, 512, 2, {"class": 309}),
+    Recipe("epic-sounds", 24000, 2.08, 10, 5, 416, 5, {"class": 44}),
+    Recipe("epic-kitchens-100", 24000, 2.08, 10, 5, 416, 10, {"verb": 97, "noun": 300}),
+    Recipe("speech-commands-v2", 16000, 1.023, 5, 2, 512, 1, {"class": 35}),
+    Recipe("urbansound8k", 16000, 4.16, 20, 10, 416, 2, {"class": 10}, repeat="sample"),
+    Recipe("nsynth", 16000, 4.16, 20, 10, 416, 1, {"class": 11}),
+)
+RECIPES = {recipe.name: recipe for recipe in _PUBLISHED}
 
 
 def get_recipe(recipe: "Recipe | str") -> Recipe:
     """Return the recipe itself, or the published one of that name."""
     if isinstance(recipe, Recipe):
         return recipe
-    if recipe not in RECIPES:
-        raise MinirepError(f"unknown recipe {recipe!r}; expected one of {', '.join(RECIPES)}")
+    expect(recipe in RECIPES, f"unknown recipe {recipe!r}; expected one of {', '.join(RECIPES)}")
     return RECIPES[recipe]
 
 
 @lru_cache(maxsize=1)
-def _class_names() -> dict[str, list[str]]:
-    names: dict[str, list[str]] = json.loads(
-        resources.files("minirep").joinpath("data/class_names.json").read_text("utf-8")
-    )
-    return names
+def _class_names() -> Any:  # {name of a recipe, or "recipe/head": names}
+    return json.loads(resources.files("minirep").joinpath("data/class_names.json").read_text("utf-8"))
 
 
 def published_labels(recipe_name: str) -> dict[str, tuple[str, ...]]:
     """Return the class names of a published recipe in index order, per head: facts of the public data sets."""
-    heads = get_recipe(recipe_name).heads
-    names = _class_names()
+    heads, names = get_recipe(recipe_name).heads, _class_names()
     return {h: tuple(names[recipe_name if h == "class" else f"{recipe_name}/{h}"]) for h in heads}
 
 

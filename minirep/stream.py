@@ -15,13 +15,14 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
 from .audio.recording import Recording, from_array
 from .audio.resample import SIZE, reach, resample
 from .classify import Classifier
-from .errors import MinirepError
+from .errors import MinirepError, expect
 from .frontend import centre_offset, cut_frames, log_mel_of_frames, log_mel_views, pad_frames
 from .recipe import MELS, Recipe
 
@@ -80,11 +81,11 @@ class Stream:
     ):
         recipe = classifier.recipe
         threshold = usual_threshold(classifier) if threshold is None else threshold
-        if not 0 < hop < math.inf or not 0 < threshold <= 1 or type(smooth) is not int or smooth < 1:
-            raise MinirepError(
-                f"stream: found hop {hop!r}, threshold {threshold!r}, smooth {smooth!r}; expected a hop above 0, "
-                "a threshold above 0 and up to 1, and a whole number of windows of at least 1"
-            )
+        expect(
+            0 < hop < math.inf and 0 < threshold <= 1 and type(smooth) is int and smooth >= 1,
+            f"stream: found hop {hop!r}, threshold {threshold!r}, smooth {smooth!r}; expected a hop above 0, "
+            "a threshold above 0 and up to 1, and a whole number of windows of at least 1",
+        )
         self.classifier = classifier
         self.rate = from_array(np.zeros(1), rate).rate  # or an error that says what is wrong with it
         self.window = (recipe.clip - 1) / recipe.rate  # seconds
@@ -97,10 +98,8 @@ class Stream:
         self._log_mels = SlidingLogMel(recipe)
         self._next = 0  # first frame of the next window
         self._closed = False
-        self._trackers = [
-            EventTracker(head, labels, self.hop, threshold, smooth, set(ignore))
-            for head, labels in classifier.labels.items()
-        ]
+        heads = classifier.labels.items()
+        self._trackers = [EventTracker(h, names, self.hop, threshold, smooth, set(ignore)) for h, names in heads]
 
     @property
     def hop(self) -> float:
@@ -122,8 +121,7 @@ class Stream:
 
         With ``catch_up``, of several windows that are due only the newest is classified; the others count as skipped.
         """
-        if self._closed:
-            raise MinirepError("stream: found samples after its end; expected a new Stream for them")
+        expect(not self._closed, "stream: found samples after its end; expected a new Stream for them")
         samples = np.asarray(samples)
         if samples.size:
             self._resampler.append(from_array(samples, self.rate).read(0, len(samples)))
@@ -193,9 +191,6 @@ def events_of(recording: Recording, stream: Stream) -> Iterator[list[Event]]:
     yield stream.close()
 
 
-# --- from blocks to samples at the recipe's rate --------------------------------------------------------------------
-
-
 class StreamResampler:
     """Samples that arrive at one rate and are taken at another, in order.
 
@@ -205,12 +200,12 @@ class StreamResampler:
     def __init__(self, rate: int, wanted: int):
         recording = Recording("stream", rate, ENDLESS, self._read)
         self._resampled = resample(recording, wanted)
-        common = math.gcd(wanted, recording.rate)
-        self._up, self._down = wanted // common, recording.rate // common
-        same = self._up == self._down
+        self._up, self._down = Fraction(wanted, recording.rate).as_integer_ratio()
         # A resampled value depends on the samples this far to both sides; and it is computed in blocks.
-        self._reach = 0 if same else reach(self._up, self._down) + 2
-        self._back = 0 if same else SIZE * self._down // self._up + self._reach
+        self._reach = self._back = 0
+        if self._up != self._down:
+            self._reach = reach(self._up, self._down) + 2
+            self._back = SIZE * self._down // self._up + self._reach
         self.count = 0  # samples that have arrived
         self.settled = 0  # samples at the wanted rate that no further arrival will change
         self.taken = 0  # of these, how many were taken
@@ -230,15 +225,10 @@ class StreamResampler:
         """The next ``count`` samples at the wanted rate; they must be settled."""
         samples = self._resampled.read(self.taken, self.taken + count)
         self.taken += count
-        self._forget(self.taken * self._down // self._up - self._back)
+        kept, needed_from = self._joined(), self.taken * self._down // self._up - self._back
+        dropped = min(max(0, needed_from - self._kept_from), len(kept))
+        self._pieces, self._kept_from = [kept[dropped:]], self._kept_from + dropped
         return samples
-
-    def _forget(self, first: int) -> None:
-        """Keep only the samples from number ``first`` on."""
-        kept = self._joined()
-        dropped = min(max(0, first - self._kept_from), len(kept))
-        self._pieces = [kept[dropped:]]
-        self._kept_from += dropped
 
     def _read(self, start: int, stop: int) -> np.ndarray:
         """The samples [start, stop). What has not arrived yet is zero: no settled value depends on it."""
@@ -251,9 +241,6 @@ class StreamResampler:
         if len(self._pieces) != 1:
             self._pieces = [np.concatenate(self._pieces)]
         return self._pieces[0]
-
-
-# --- from samples to the log-mel of each window ---------------------------------------------------------------------
 
 
 class SlidingLogMel:
@@ -285,17 +272,11 @@ class SlidingLogMel:
         kept = self._inner[frame - self._at :]
         self._at = frame
         edges = self._from + self.frames - self._to
-        rows = self._compute((0, self._from), (self._to, self.frames), (self._from + len(kept), self._to))
+        stretches = (0, self._from), (self._to, self.frames), (self._from + len(kept), self._to)
+        cuts = [cut_frames(self._samples, first, last, self.recipe) for first, last in stretches if first < last]
+        rows = log_mel_of_frames(np.concatenate(cuts), self.recipe)
         self._inner = np.concatenate([kept, rows[edges:]])
         return pad_frames(np.concatenate([rows[: self._from], self._inner, rows[self._from : edges]]), self.recipe)
-
-    def _compute(self, *stretches: tuple[int, int]) -> np.ndarray:
-        """The log-mel of the window's frames in some stretches [first, last), all together."""
-        cuts = [cut_frames(self._samples, first, last, self.recipe) for first, last in stretches if first < last]
-        return log_mel_of_frames(np.concatenate(cuts), self.recipe)
-
-
-# --- from probabilities to events -----------------------------------------------------------------------------------
 
 
 class EventTracker:
@@ -308,8 +289,7 @@ class EventTracker:
     def __init__(self, head: str, labels: tuple[str, ...], hop: float, threshold: float, smooth: int, ignore: set[str]):
         self.head, self.labels, self.hop = head, labels, hop
         self.best: tuple[str, float] | None = None  # (label, probability) of what is most probable now
-        self._threshold, self._release = threshold, RELEASE * threshold
-        self._ignored = ignore
+        self._threshold, self._release, self._ignored = threshold, RELEASE * threshold, ignore
         self._recent: deque[tuple[float, np.ndarray]] = deque(maxlen=smooth)  # (moment, probabilities), the last few
         self._label: int | None = None  # index of the event's label while one goes on, and then
         self._start = self._last = self._peak = 0.0  # its start, the last moment it was heard, its highest probability

@@ -42,8 +42,7 @@ def named_arrays(node: Any) -> dict[str, Array]:
 
 def as_type(network: Network, dtype: Any) -> Network:
     """Return the same network computing in another floating-point type; every eps keeps its value."""
-    changed: Network = map_arrays(network, lambda array: array.astype(dtype))
-    return changed
+    return map_arrays(network, lambda array: array.astype(dtype))
 
 
 def rounded_once(merge: Callable[[Any], Any], node: Any) -> Any:

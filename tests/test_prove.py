@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import SEEDS, architectures, float_network, rational_network
 
@@ -138,6 +138,7 @@ def planted(tree, name, index, factor):
 
 
 @every_network
+@settings(max_examples=5)
 @given(seed=SEEDS)
 def test_a_fault_in_a_merged_kernel_is_found_and_its_place_named(network, seed):
     tree, merge, shape = look_up(network)
@@ -151,10 +152,13 @@ def test_a_fault_in_a_merged_kernel_is_found_and_its_place_named(network, seed):
     index = (*tap, int(rng.integers(weight.shape[2])), int(rng.integers(c_out)))
 
     def factor(dtype):
-        return 1 + Fraction(1, 2**20) if dtype == object else dtype.type(1 + 2**-20)
+        return 1 + Fraction(1, 2**20) if dtype.kind == "O" else dtype.type(1 + 2**-20)
 
     proof = prove(tree, lambda block: planted(merge(block), name, index, factor), shape)
     assert not proof and not proof.equal and proof.exact is False
+    if not proof.source:  # a padding that is not zero shows a fault at the edges without any input
+        assert network == "FastViT, norm first" and proof.place[3] == index[3]
+        return
     (source,) = proof.source
     groups = shape[3] // weight.shape[2]
     assert proof.place[3] == index[3]
@@ -225,7 +229,7 @@ def test_wrong_ways_to_merge_are_found():
         return names["compose"](replace(first, weight=first.weight.swapaxes(2, 3)), second)
 
     def eighth(c, dtype):
-        return names["average_kernel"](c, dtype) * 9 / (Fraction(8) if dtype == object else dtype.type(8))
+        return names["average_kernel"](c, dtype) * 9 / (Fraction(8) if dtype.kind == "O" else dtype.type(8))
 
     wrong = {
         "identity without its norm": ("repvgg", replaced(merge, as_kernel=bare_identity), 4),
@@ -249,10 +253,11 @@ def test_wrong_ways_to_merge_are_found():
     assert not prove(square, lambda b: names["compose"](b.nodes[0], fold(b.nodes[1])), (1, 4, 4, 3))
     padded = Chain((square.nodes[0], Pad((1, 1), square.nodes[0].bias), replace(square.nodes[1], padding=(0, 0))))
     for compose, equal in ((names["compose"], True), (transposed, False)):
-        both = prove(
-            padded, lambda b, c=compose: replace(c(b.nodes[0], fold(b.nodes[2])), padding=(1, 1)), (1, 4, 4, 3)
-        )
-        assert both.equal is equal
+
+        def compose_both(block, compose=compose):
+            return replace(compose(block.nodes[0], fold(block.nodes[2])), padding=(1, 1))
+
+        assert prove(padded, compose_both, (1, 4, 4, 3)).equal is equal
 
 
 def test_zeros_in_the_middle_differ_along_the_edges_alone():
@@ -267,6 +272,7 @@ def test_zeros_in_the_middle_differ_along_the_edges_alone():
 # --- minirep's own ------------------------------------------------------------------------------------------------
 
 
+@settings(max_examples=20)
 @given(architectures(stages=1, blocks=1, width=2, kernel=5), SEEDS)
 def test_blocks_and_layers_of_minirep(arch, seed):
     block = float_network(arch, seed).stages[0][0]
@@ -280,11 +286,12 @@ def test_blocks_and_layers_of_minirep(arch, seed):
 
 
 def test_a_network_of_minirep():
-    arch = minirep.Architecture(width=1, depths=(1, 1), time_kernels=((3, 1),) * 2, freq_kernels=((3, 1),) * 2,
-                                time_strides=(1, 2), freq_strides=(1, 2), heads={"verb": 2, "noun": 3}, frames=32)  # fmt: skip
+    kernels = ((3, 1),) * 2
+    arch = minirep.Architecture(width=1, depths=(1, 1), time_kernels=kernels, freq_kernels=kernels, frames=32,
+                                time_strides=(1, 2), freq_strides=(1, 2), heads={"verb": 2, "noun": 3})  # fmt: skip
     net = minirep.random_network(arch)
     proof = prove(net, minirep.fuse, (1, 16, 16))
-    assert proof.exact and proof.equal and proof.compared == 5
+    assert proof.exact and proof.equal and proof.compared == 10  # two positions
     other = minirep.fuse(net)
     heads = dict(reversed(other.heads.items()))
     assert prove(net, replace(other, heads=heads), (1, 16, 16))  # their order is a matter of names
@@ -330,7 +337,8 @@ def test_padding_scaling_sums_and_chains():
 
 
 def bound_of(form, x):
-    return in_floats({"before": form, "after": form}, x)[2]
+    with np.errstate(all="ignore"):
+        return in_floats({"before": form, "after": form}, x)[2]
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
@@ -414,9 +422,7 @@ def test_functions_of_plain_operations():
     assert not prove(apart, lambda x: x @ (w2 @ w1), (2, 3))
     thirds = np.array([Fraction(i, 3) for i in range(3)], object)
     assert prove(lambda x: (x * thirds).sum(axis=-1), lambda x: x @ thirds, (4, 3))
-    relu = prove(lambda x: np.maximum(x @ w1, 0), lambda x: (x @ w1 + abs(x @ w1)) / 2 if x.dtype != object or
-                 isinstance(x.flat[0], Fraction) else np.maximum(x @ w1, 0), (2, 3))  # fmt: skip
-    assert relu.equal in (True, False)
+    assert prove(lambda x: np.maximum(x @ w1, 0), lambda x: (x @ w1 + abs(x @ w1)) / 2, (2, 3))
 
 
 def test_an_input_that_hides_a_fault_is_one_reason_for_random_ones():
@@ -443,7 +449,6 @@ def test_nothing_that_is_handed_in_is_written_to():
 def test_other_shapes_are_a_difference():
     proof = prove(lambda x: x, lambda x: x[:1], (2, 3))
     assert not proof and "(2, 3)" in proof.first and "(1, 3)" in proof.first
-    print(proof)
 
 
 def test_a_proof_prints_as_a_few_lines():
@@ -459,8 +464,8 @@ def test_a_proof_prints_as_a_few_lines():
 EYE = Conv(np.eye(2, dtype=np.float32))
 UNIT = BatchNorm(*(np.ones(2),) * 4)
 MISUSE = {
-    "NaN in a weight": (Conv(np.full((2, 2), np.nan)), EYE, (1, 1, 1, 2), "NaN"),
-    "infinity in a weight": (EYE, Conv(np.full((2, 2), np.inf)), (1, 1, 1, 2), "infinity"),
+    "NaN in a weight": (Conv(np.full((2, 2), np.nan)), EYE, (1, 1, 1, 2), "before.weight: cannot convert NaN"),
+    "infinity in a weight": (EYE, Conv(np.full((2, 2), np.inf)), (1, 1, 1, 2), "after.weight: cannot convert Infinity"),
     "NaN in an input": (EYE, EYE, np.full((1, 1, 1, 2), np.nan), "input"),
     "an input of words": (EYE, EYE, np.array([["a"]]), "input"),
     "a negative variance": (replace(UNIT, variance=-np.ones(2)), UNIT, (1, 1, 1, 2), "variance"),

@@ -23,7 +23,7 @@ from pyth import Raw
 
 from minirep import RECIPES, Architecture, MinirepError, Recipe, log_mel_views, random_network
 from minirep.files.archive import MAX_DIRECTORY
-from minirep.files.modelfile import MAX_HEADER, MAX_VALUES, Model, write_model
+from minirep.files.modelfile import MAX_VALUES, Model, write_model
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", 2))  # an emulated processor needs more
 MEMORY, TIMES = 64 << 20, 64  # bytes, and times the size of the file
@@ -156,7 +156,7 @@ CHECKPOINTS = {
     "foreign objects without end": foreign_without_end,
     "foreign keys": foreign_keys,
     "nested lists": lambda: saved(extra=Raw(b"]" * 95_000 + b"a" * 94_999)),
-    "tuples": lambda: saved(extra=Raw(b")" * 190_000 + b"0")),
+    "tuples": lambda: saved(extra=Raw(b"(" + b")" * 190_000 + b"t")),
     "dictionaries": lambda: saved(extra=Raw(b"(" + b"}K\x01K\x02s" * 45_000 + b"t")),
     "long texts": lambda: saved(minirep={key: "x" * 1_300_000 for key in ("recipe", "licence", "credit")}),
     "long texts, as long as may be": lambda: saved(minirep={"licence": "x" * 1_048_576}),
@@ -199,7 +199,6 @@ def directory(size: int, first: bytes) -> bytes:
 SMALL = Architecture(width=1, depths=(1,), time_kernels=((3, 1),), freq_kernels=((3, 1),), time_strides=(1,),
                      freq_strides=(1,), heads={"class": 2}, frames=16)  # fmt: skip
 TINY = Recipe("tiny", 16000, 0.1, 20, 10, 16, 2, {"class": 2})
-HEADER = {"MAX": MAX_HEADER - 9999}
 
 
 @functools.cache
@@ -373,8 +372,7 @@ def test_each_limit_is_told(tmp_path, name, words):
     ({"views": 999_999}, "views: found 999999 of 512 frames, expected a whole number from 1 to 256"),
     ({"clip_seconds": 999_999}, "clips of 15999984000 samples"),
     ({"clip_seconds": 300.0}, "clips of 4800000 samples with a hop of 160, expected at most 4194304"),
-    ({"clip_seconds": 5.0, "hop_ms": 1 / 16}, "clips of 80000 samples with a hop of 1, expected at most 4194304 samples "
-     "and 32768 hops"),
+    ({"clip_seconds": 5.0, "hop_ms": 1 / 16}, "80000 samples with a hop of 1, expected at most 4194304 samples"),
 ])  # fmt: skip
 def test_a_recipe_fits_into_memory(change, words):
     with pytest.raises(MinirepError) as caught:
@@ -384,7 +382,7 @@ def test_a_recipe_fits_into_memory(change, words):
 
 @pytest.mark.parametrize("views", [0, -1, True, 1.0, 257, 10**9])
 def test_the_number_of_views_fits_into_memory(views):
-    with pytest.raises(MinirepError, match="views: found .* expected a whole number from 1 to 256"):
+    with pytest.raises(MinirepError, match=r"views: found .* expected a whole number from 1 to 256"):
         log_mel_views(np.zeros(1000), 16000, "vggsound", views)
 
 

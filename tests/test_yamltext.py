@@ -64,6 +64,7 @@ def test_everything_at_once():
 
 
 @pytest.mark.parametrize("text, value", [
+    ("[1, # one\n 2,# two\n# three\n] # four", [1, 2]),
     ("", None), ("# only a comment", None), ("- 1\n- - 2\n  - 3", [1, [2, 3]]),
     ("a:\n- 1\nb: 2", {"a": [1], "b": 2}), ("a: x#y", {"a": "x#y"}),
     ("a:\r\n  b: 1\r\n", {"a": {"b": 1}}), ("a: {}", {"a": {}}), ("a: ''", {"a": ""}),

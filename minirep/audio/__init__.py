@@ -4,6 +4,8 @@
     recording     `Recording`: mono samples, read piece by piece; `from_array`
     wav           WAV files
     compressed    FLAC, Ogg, MP3 and others, through the package soundfile
+    container     M4A, WMA, WebM and others, through the package av
+    formats       what a file is, by its first bytes
     resample      another sample rate
     pcm           samples from a pipe, without an end to seek to
 

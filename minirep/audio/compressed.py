@@ -8,7 +8,7 @@ from typing import IO
 import numpy as np
 
 from ..errors import MinirepError, expect, warn
-from .formats import find_mp3, skip_id3
+from .formats import HEAD, find_mp3, recognise, skip_id3
 from .recording import BLOCK, CUT, ENDLESS, LOWEST, Recording, whole_rate
 from .wav import MPEG, WavLayout
 
@@ -20,7 +20,7 @@ class Unreadable(MinirepError):
     """What one library does not read, and why; without a reason: the library is not installed."""
 
 
-def read_compressed(file: IO[bytes], wav: WavLayout | None, name: str, partial: bool) -> Recording:
+def read_compressed(file: IO[bytes], size: int, wav: WavLayout | None, name: str, partial: bool) -> Recording:
     """The recording in a file that soundfile reads; ``wav`` tells where a WAV's samples are. Raises Unreadable."""
     try:
         import soundfile
@@ -28,9 +28,14 @@ def read_compressed(file: IO[bytes], wav: WavLayout | None, name: str, partial: 
         raise Unreadable from error
     except OSError as error:  # the package is there, the C library under it is not
         raise MinirepError(f"{name}: soundfile cannot load libsndfile, which has to be installed ({error})") from error
-    start, stop = (wav.offset, wav.offset + wav.size) if wav and wav.tag in MPEG else (skip_id3(file), None)
-    mp3 = None if wav and wav.tag not in MPEG else find_mp3(file, start)
-    start = start if mp3 is None else mp3.start
+    start, stop = skip_id3(file), size
+    if wav and wav.tag in MPEG:
+        start, stop = wav.offset, wav.offset + wav.size
+    file.seek(start)
+    mp3 = find_mp3(file, start, stop) if recognise(file.read(HEAD)) in (None, "MP3") else None
+    start, stop = (start, stop) if mp3 is None else mp3[:2]
+    if mp3 and mp3.more:
+        warn(f"{name}: found another MP3 behind the first; only the first is read")
 
     def open_sound():
         return soundfile.SoundFile(Section(file, start, stop, endless=mp3 is not None and not mp3.exact))
@@ -41,13 +46,14 @@ def read_compressed(file: IO[bytes], wav: WavLayout | None, name: str, partial: 
         raise Unreadable(getattr(error, "error_string", str(error))) from error
     rate = whole_rate(sound.samplerate, name, LOWEST)
     lossy = sound.subtype.startswith(("VORBIS", "OPUS", "MPEG"))
-    if not (lossy or partial) and sound.seekable() and sound.frames < ENDLESS:
+    if not (lossy or partial) and sound.frames < ENDLESS and _can_seek(sound):
         expect(sound.frames, f"{name}: found no samples, expected at least one")
         seeking = SeekingDecoder(sound, name)
         return Recording(name, rate, sound.frames, seeking.fetch, seeking.size)
-    promised = 0 if sound.frames >= ENDLESS else int(0.98 * sound.frames)
-    promised = promised if mp3 is None else mp3.promised - DELAY
-    forward = ForwardDecoder(lambda: _blocks(open_sound(), name), name, promised, partial)
+    promised, slack = (0 if sound.frames >= ENDLESS else sound.frames), sound.frames // 50
+    promised, slack = (promised, slack) if mp3 is None else (mp3.promised, DELAY)
+    block = max(1, (BLOCK >> 4 if partial else BLOCK) // sound.channels)  # what was decoded before damage is kept
+    forward = ForwardDecoder(lambda: _blocks(open_sound(), block, name), name, promised, slack, partial)
     return Recording(name, rate, forward.length, forward.fetch)
 
 
@@ -58,9 +64,8 @@ class Section(io.RawIOBase):
     it, and reads no further. An ``endless`` section is as long as it likes, so that all of the file is read.
     """
 
-    def __init__(self, file: IO[bytes], start: int, stop: int | None, endless: bool):
-        self._file, self._start, self._position = file, start, 0
-        self._size = (file.seek(0, io.SEEK_END) if stop is None else stop) - start
+    def __init__(self, file: IO[bytes], start: int, stop: int, endless: bool = False):
+        self._file, self._start, self._position, self._size = file, start, 0, stop - start
         self._end = ENDLESS if endless else self._size
         self.failed: OSError | None = None  # what libsndfile cannot be told while it reads
 
@@ -93,27 +98,36 @@ class Section(io.RawIOBase):
 
 
 @contextlib.contextmanager
-def _failures(name: str) -> Iterator[None]:
-    """Turn what soundfile raises into a MinirepError."""
+def _failures(sound, name: str) -> Iterator[None]:
+    """Turn what soundfile raises, or what its section has kept, into a MinirepError."""
     try:
         yield
-    except (RuntimeError, OSError, ValueError, TypeError) as error:
+        error = sound.name.failed
+    except (RuntimeError, OSError, ValueError, TypeError) as raised:
+        error = sound.name.failed or raised
+    if error:
         raise MinirepError(f"{name}: damaged ({getattr(error, 'error_string', error)}){CUT}") from error
+
+
+def _can_seek(sound) -> bool:
+    """Whether a stretch can be decoded by going there; a few old codings are read in one go only."""
+    try:
+        return sound.seekable() and sound.seek(sound.frames // 2) >= 0 and sound.seek(0) == 0
+    except (RuntimeError, OSError, ValueError):
+        return False
 
 
 def _read(sound, count: int, name: str) -> np.ndarray:
     """The next samples, mono: (count,), or fewer where they end."""
     sound.seekable = lambda: False  # or soundfile itself seeks after each read to where it is: in an MP3 that does harm
-    with _failures(name):
+    with _failures(sound, name):
         samples = sound.read(count, "float64", always_2d=True)  # (n, channels)
-        if sound.name.failed:
-            raise sound.name.failed
     return samples.mean(axis=1)
 
 
-def _blocks(sound, name: str) -> Iterator[np.ndarray]:
-    """All samples, mono, block by block."""
-    while len(block := _read(sound, max(1, BLOCK // sound.channels), name)):
+def _blocks(sound, size: int, name: str) -> Iterator[np.ndarray]:
+    """All samples, mono, in blocks of ``size``."""
+    while len(block := _read(sound, size, name)):
         yield block
 
 
@@ -126,7 +140,7 @@ class SeekingDecoder:
 
     def fetch(self, start: int, stop: int) -> np.ndarray:
         """The samples [start, stop), mono: (stop - start,)."""
-        with _failures(self.name):
+        with _failures(self.sound, self.name):
             self.sound.seek(start)
         samples = _read(self.sound, stop - start, self.name)
         if len(samples) < stop - start:
@@ -144,15 +158,19 @@ class ForwardDecoder:
     the same samples, and its lengths are estimates, so that everything is decoded once just to count it.
     """
 
-    def __init__(self, blocks: Callable[[], Iterator[np.ndarray]], name: str, promised: int, partial: bool):
-        """``blocks()`` decodes from the beginning on; fewer than ``promised`` samples are an error."""
+    def __init__(
+        self, blocks: Callable[[], Iterator[np.ndarray]], name: str, promised: float, slack: float, partial: bool
+    ):
+        """``blocks()`` decodes from the beginning on. Of ``promised`` samples ``slack`` may be missing, not more."""
         self.blocks, self.name = blocks, name
         self.rewind()
         try:
             while self.advance():
                 pass
-            if self.position < promised:
-                raise MinirepError(f"{name}: truncated: found {self.position} samples, its header promises more{CUT}")
+            if self.position < promised - slack:
+                raise MinirepError(
+                    f"{name}: truncated: found {self.position} of the {promised:.0f} samples its headers promise{CUT}"
+                )
         except MinirepError as error:
             if not partial or not self.position:
                 raise

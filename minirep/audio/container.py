@@ -3,29 +3,32 @@
 FFmpeg also reads playlists, which name other files. Only formats that hold sound themselves are let in.
 """
 
+import re
 from collections.abc import Iterator
 from typing import IO
 
 import numpy as np
 
 from ..errors import MinirepError, expect
-from .compressed import ForwardDecoder, Section, Unreadable
+from .compressed import DELAY, ForwardDecoder, Section, Unreadable
+from .formats import HEAD, find_mp3
 from .recording import BLOCK, CUT, LOWEST, Recording, unit_scale, whole_rate
 
 DEMUXERS = (
     "aac,ac3,aiff,amr,ape,asf,au,avi,caf,eac3,flac,flv,matroska,webm,mov,mp4,mp3,nistsphere,ogg,tta,voc,w64,wav,wv"
 )
+MATROSKA_DURATION = re.compile(rb"^\x1aE\xdf\xa3.*\x44\x89[\x84\x88]", re.DOTALL)  # else FFmpeg guesses it
+SLACK = 0.15  # seconds that may be missing from what a header promises: what a codec needs to begin
 OPTIONS = {"format_whitelist": DEMUXERS, "protocol_whitelist": "none"}
 
 
-def read_container(file: IO[bytes], name: str, partial: bool) -> Recording:
+def read_container(file: IO[bytes], size: int, name: str, partial: bool) -> Recording:
     """The recording in a file that FFmpeg reads: its first stream of sound. Raises Unreadable."""
     try:
         import av
     except ImportError as error:
         raise Unreadable from error
-
-    section = Section(file, 0, None, endless=False)
+    section = Section(file, 0, size)
 
     def open_container():
         section.seek(0)
@@ -33,14 +36,12 @@ def read_container(file: IO[bytes], name: str, partial: bool) -> Recording:
 
     def blocks() -> Iterator[np.ndarray]:
         """All samples, mono, in blocks of at least `BLOCK` but for the last."""
-        pieces, waiting = [], 0
+        pieces, waiting, failed = [], 0, None
         try:
             with open_container() as container:
-                for frame in container.decode(audio=0):
+                for frame in _frames(container, av.error.InvalidDataError):
                     if frame.sample_rate != rate:
-                        raise MinirepError(
-                            f"{name}: found a sample rate that changes from {rate} to {frame.sample_rate}"
-                        )
+                        raise MinirepError(f"{name}: found a sample rate that changes, expected {rate} throughout")
                     pieces.append(_mono(frame))
                     waiting += len(pieces[-1])
                     if waiting >= BLOCK:
@@ -49,26 +50,48 @@ def read_container(file: IO[bytes], name: str, partial: bool) -> Recording:
             if section.failed:
                 raise section.failed
         except (av.error.FFmpegError, OSError) as error:
-            raise MinirepError(f"{name}: damaged ({error.strerror or error}){CUT}") from error
+            failed = error
         if pieces:
             yield np.concatenate(pieces)
+        if failed:
+            raise MinirepError(f"{name}: damaged ({failed.strerror or failed}){CUT}") from failed
 
     try:
         with open_container() as container:
             expect(container.streams.audio, f"{name}: found no sound in it, expected a stream of sound")
             first = next(container.decode(audio=0), None)
-            stream = container.streams.audio[0]
-            known = (
-                "mp4" in container.format.name and stream.duration
-            )  # elsewhere it is that of the pictures, or a guess
-            seconds = float(stream.duration * stream.time_base) if known else 0
+            seconds = _promised(container, file, size)
     except (av.error.FFmpegError, OSError) as error:
         raise Unreadable(str(error.strerror or error)) from error
     if first is None:
         raise MinirepError(f"{name}: found no samples, expected at least one")
     rate = whole_rate(first.sample_rate, name, LOWEST)
-    decoder = ForwardDecoder(blocks, name, int((0.98 * seconds - 0.5) * rate), partial)
+    decoder = ForwardDecoder(blocks, name, seconds * rate, SLACK * rate, partial)
     return Recording(name, rate, decoder.length, decoder.fetch)
+
+
+def _promised(container, file: IO[bytes], size: int) -> float:
+    """How many seconds of sound the header promises; 0 where it is a guess, or the length of the pictures."""
+    stream = container.streams.audio[0]
+    if "mp4" in container.format.name:
+        return float((stream.duration or 0) * stream.time_base)
+    if container.format.name == "mp3" and (mp3 := find_mp3(file, 0, size)):
+        return (mp3.promised - DELAY) / stream.rate
+    file.seek(0)
+    known = MATROSKA_DURATION.search(file.read(HEAD)) and len(container.streams) == 1
+    return (container.duration or 0) / 1e6 if known else 0.0
+
+
+def _frames(container, damaged: type[Exception]) -> Iterator:
+    """The decoded frames of the first stream of sound. A last packet that was cut is the end."""
+    failed = None
+    for packet in container.demux(audio=0):
+        if failed and packet.size:
+            raise failed
+        try:
+            yield from packet.decode()
+        except damaged as error:
+            failed = error
 
 
 def _mono(frame) -> np.ndarray:

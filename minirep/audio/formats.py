@@ -6,6 +6,7 @@ Sources: ISO/IEC 11172-3 and 13818-3 for the frames of MPEG audio, 13818-7 for A
 from typing import IO, NamedTuple
 
 HEAD = 1 << 14  # bytes that `recognise` needs where frames of MP3 or AAC begin, else 12
+PIECE = 1 << 16  # bytes that are looked through at a time
 MAX_TAGS = 100
 # The first bytes of formats, and how people call them.
 MAGIC = {
@@ -41,21 +42,56 @@ class Mp3(NamedTuple):
     """The frames of MPEG audio in a file."""
 
     start: int  # of the first frame in the file
-    promised: int  # samples by a Xing, Info or VBRI header; 0 without one
+    stop: int  # of the last whole one
+    promised: int  # samples by a Xing, Info or VBRI header, or without one in the frames
     exact: bool  # whether libsndfile takes the length from that header, and not from the size of the file
+    more: bool  # whether others follow behind what that header describes
 
 
-def find_mp3(file: IO[bytes], start: int = 0) -> Mp3 | None:
-    """Find the first frame of MPEG audio behind ID3 tags and up to 16 KiB of other bytes; None if there is none."""
+def find_mp3(file: IO[bytes], start: int, stop: int) -> Mp3 | None:
+    """Find the frames of MPEG audio in the bytes [start, stop), behind ID3 tags and up to 16 KiB of other bytes."""
     start = skip_id3(file, start)
-    file.seek(start)
-    head = file.read(2 * HEAD)
-    first = head.find(b"\xff")
-    while 0 <= first < HEAD:
-        if _frames_begin(head, first) == "MP3":
-            return Mp3(start + first, *_promise(head[first : first + 256]))
-        first = head.find(b"\xff", first + 1)
+    first = _next_frame(file, start, min(stop, start + 2 * HEAD))
+    if first is None or first > start + HEAD:
+        return None
+    file.seek(first)
+    promised, exact, size = _promise(file.read(256))
+    second = skip_id3(file, first + size)
+    more = size > 0 and _next_frame(file, second, min(stop, second + 1)) == second
+    if not exact:
+        stop, samples = _last_frame(file, first, stop)
+        promised = max(promised, samples)
+    return Mp3(first, stop, promised, exact, more)
+
+
+def _next_frame(file: IO[bytes], start: int, stop: int) -> int | None:
+    """Where three frames of MPEG audio follow each other next."""
+    while start < stop:
+        file.seek(start)
+        data = file.read(PIECE + HEAD)
+        last = min(len(data), PIECE, stop - start)
+        here = data.find(b"\xff")
+        while 0 <= here < last:
+            if _frames_begin(data, here) == "MP3":
+                return start + here
+            here = data.find(b"\xff", here + 1)
+        start += PIECE
     return None
+
+
+def _last_frame(file: IO[bytes], start: int, stop: int) -> tuple[int, int]:
+    """Where the last whole frame ends, and the samples up to there. Behind it are tags, or a frame that was cut."""
+    end, samples = start, 0
+    here: int | None = start
+    while here is not None:
+        file.seek(here)
+        data, at = file.read(min(PIECE, stop - here)), 0
+        while (found := frame(data[at : at + 6])) and at + found[0] <= len(data):
+            samples += _samples(data[at : at + 2])
+            at += found[0]
+        end = here + at if at else end
+        here = here + at if at else _next_frame(file, here + 1, stop)
+    return end, samples
 
 
 def skip_id3(file: IO[bytes], start: int = 0) -> int:
@@ -106,12 +142,12 @@ def _samples(header: bytes) -> int:
     return 384 if layer == 1 else 576 if layer == 3 and header[1] & 8 == 0 else 1152
 
 
-def _promise(frame: bytes) -> tuple[int, bool]:
-    """Samples that the first frame promises for the file, 0 if it is sound itself; whether in a Xing or Info header."""
+def _promise(frame: bytes) -> tuple[int, bool, int]:
+    """Samples that the first frame promises, 0 if it is sound itself; whether in a Xing or Info header; bytes, or 0."""
     if frame[36:40] == b"VBRI":
-        return int.from_bytes(frame[50:54], "big") * _samples(frame), False
+        return int.from_bytes(frame[50:54], "big") * _samples(frame), False, 0
     for start in (frame.find(b"Xing", 4, 44), frame.find(b"Info", 4, 44)):  # behind the side information
         if start > 0 and frame[start + 7] & 1:
-            frames = int.from_bytes(frame[start + 8 : start + 12], "big")
-            return frames * _samples(frame), frames > 0
-    return 0, False
+            frames, size = (int.from_bytes(frame[start + at : start + at + 4], "big") for at in (8, 12))
+            return frames * _samples(frame), frames > 0, size if frame[start + 7] & 2 and frames else 0
+    return 0, False, 0

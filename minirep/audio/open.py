@@ -1,4 +1,4 @@
-"""From a path or a binary stream to a `Recording`: WAV files are read here, other formats through soundfile."""
+"""From a path or a binary stream to a `Recording`: WAV files are read here, other formats through soundfile or av."""
 
 import os
 import shutil
@@ -70,16 +70,17 @@ def _open(source) -> IO[bytes]:
 
 def _from_file(file: IO[bytes], name: str, partial: bool) -> Recording:
     try:
-        size = file.seek(0, os.SEEK_END)
+        file.seek(0, os.SEEK_END)
+        size = file.tell()
         expect(size, f"{name}: found an empty file, expected sound")
         layout = wav.wav_layout(file, size, name, partial)
         if layout is not None and layout.width:
             return wav.read_wav(file, layout, name)
         try:
-            return compressed.read_compressed(file, layout, name, partial)
+            return compressed.read_compressed(file, size, layout, name, partial)
         except compressed.Unreadable as first:
             try:
-                return container.read_container(file, name, partial)
+                return container.read_container(file, size, name, partial)
             except compressed.Unreadable as second:
                 raise _refusal(file, name, str(first), str(second)) from first
     except OSError as error:
@@ -96,4 +97,6 @@ def _refusal(file: IO[bytes], name: str, soundfile: str, av: str) -> MinirepErro
     if kind not in (None, "FLAC", "MP3") and not av:
         return MissingExtra("av", "av", f"{found}: reading it", f"or {CONVERT}")
     reasons = ", ".join(filter(None, (soundfile, av)))
-    return MinirepError(f"{name}: found no sound ({reasons}); expected WAV, FLAC, OGG, MP3 or the like, or {CONVERT}")
+    return MinirepError(
+        f"{name}: found no sound in {kind or 'it'} ({reasons}); expected WAV, FLAC, OGG, MP3 or the like, or {CONVERT}"
+    )

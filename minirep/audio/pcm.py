@@ -18,6 +18,7 @@ from .wav import FLOAT, MAX_CHUNKS, PCM, WavLayout, decode, wav_layout
 RAW = {"s16le": (PCM, 2), "f32le": (FLOAT, 4)}  # name: (WAV format tag, bytes a sample)
 CHUNK = 1 << 14  # bytes read at a time, at the most
 MAX_HEADER = 1 << 20  # bytes in front of a WAV's samples
+LOOKED_AT = 1 << 16  # bytes of raw samples that are checked: 2 s of s16le at 16 kHz
 DECODE = ": ffmpeg -i FILE -f wav - | minirep listen"
 
 
@@ -32,6 +33,8 @@ class Pcm:
     def __init__(self, file, coding: str, rate: int | None, channels: int | None, usual_rate: int):
         self._file, self._rest = file, b""  # bytes not decoded yet
         self._left: int | None = None  # bytes to come, if that is known
+        self._begin: bytearray | None = bytearray()  # of raw samples, until they were looked at
+        self.doubt = ""  # what may be wrong with them if nothing is heard
         begin = b"" if coding in RAW else self._read_exactly(12, may_end=True)
         if frame(begin):  # of MP3 or AAC, perhaps: only the next ones can tell
             begin += self._read_exactly(HEAD, may_end=True)
@@ -45,7 +48,7 @@ class Pcm:
                     f"{rate or found[0]} Hz and {channels or found[1]}"
                 )
             self.rate, self.channels = found
-            self._tag, self._width, self._order = wav.tag, wav.width, wav.order
+            self._tag, self._width, self._order, self._begin = wav.tag, wav.width, wav.order, None
         else:
             if (coding == "wav" and begin) or kind:
                 raise MinirepError(
@@ -71,12 +74,35 @@ class Pcm:
                 warn("standard input: found another WAV behind the first; only the first is read")
         raw = self._rest + new
         whole = len(raw) - len(raw) % (self.channels * self._width)
+        raw, self._rest = raw[:whole], raw[whole:]
+        if self._begin is not None:
+            self._look(raw, last=not new)
         if not new and not whole:
             return None
-        raw, self._rest = raw[:whole], raw[whole:]
         with np.errstate(over="ignore", invalid="ignore"):  # what is no number is refused where it is used
             samples = decode(raw, self._tag, self._width, self._order).reshape(-1, self.channels).mean(axis=1)
             return samples.astype(np.float32)
+
+    def _look(self, raw: bytes, last: bool) -> None:
+        """Warn once if the first samples that are not silent look as if they were something else."""
+        assert self._begin is not None
+        self._begin += raw
+        enough = 4000 if self.coding == "f32le" else LOOKED_AT  # before what is no number is refused
+        while len(self._begin) >= enough or (last and len(self._begin) >= 4000):
+            begin, self._begin = bytes(self._begin[:LOOKED_AT]), self._begin[LOOKED_AT:]
+            if np.abs(np.frombuffer(begin[: len(begin) // 8 * 8], "<i2").astype(int)).max() > 256:
+                found, self.doubt = doubts(begin, self.coding, self.channels, self.rate)
+                if found:
+                    warn(f"standard input: these samples look like {found}")
+                self._begin = None
+                return
+            if len(begin) == LOOKED_AT:
+                self.doubt = "found hardly any sound: is the microphone muted, or is its level low?"
+
+    def look_at_pace(self, found: float) -> None:
+        """Doubt the rate of raw samples of which a live source delivers ``found`` a second."""
+        if self.coding != "wav" and not 0.9 < found / self.rate < 1.1 and found < 7 * self.rate:
+            self.doubt = f"{found:.0f} samples arrive in a second: if the sound is live, is --rate {self.rate} right?"
 
     def _read_some(self, most: int) -> bytes:
         """At least one byte, unless the stream has ended."""
@@ -110,3 +136,47 @@ class Pcm:
             raise MinirepError(f"standard input: found a compressed WAV, expected integers or floats{DECODE}")
         self._left = None if wav.size == ENDLESS else wav.length * wav.frame
         return wav
+
+
+def doubts(raw: bytes, coding: str, channels: int, rate: int) -> tuple[str, str]:
+    """What raw samples look like if not like what they are taken for, and what may be wrong if nothing is heard.
+
+    Sound is smooth: from one sample to the next it changes less than to the next but one. Where two channels take
+    turns, the even samples differ from the odd ones, or the steps within pairs from those between them.
+    """
+    raw = raw[: len(raw) // 8 * 8]
+    x = np.frombuffer(raw, "<i2").astype(np.float64)
+    if coding == "f32le":
+        loud = ~(np.abs(np.frombuffer(raw, "<f4")) < 1000)  # or NaN
+        return ("s16le: --format s16le" if loud.mean() > 0.01 else ""), ""
+    if _step(x, 2) > 1.5:  # a tone at a quarter of the rate, of which the even samples differ from the odd ones, too
+        return "", ""
+    if _like_floats(raw) > 0.9 and _like_floats(raw[2:-2]) < 0.5:
+        return "f32le: --format f32le", ""
+    odd = max(_odd(x[::2], x[1::2]), _odd((x[1::2] - x[::2])[1:], x[2::2] - x[1:-1:2]))
+    if channels == 1 and (odd > 0.12 or (odd > 0.05 and _step(x, 2) < 0.5 * _step(x, 1))):
+        return "two channels: --channels 2", ""
+    if channels == 2 and odd < 0.02 and _step(x, 1) < min(0.3, _step(x, 2)):
+        return "one channel: --channels 1", ""
+    if np.mean(np.abs(x) > 32000) > 0.3:
+        return "no s16le, or far too loud: most are near full scale", ""
+    power = np.square(np.abs(np.fft.rfft(x[: len(x) // 512 * 512].reshape(-1, 512) * np.hanning(512)))).sum(axis=0)
+    hollow = channels == 1 and power[103:].sum() < 1e-4 * power.sum()
+    return "", f"hardly any sound above {rate // 5} Hz: is --rate {rate} right, or is it higher?" if hollow else ""
+
+
+def _like_floats(raw: bytes) -> float:
+    """The share of these bytes' words, zeros apart, that would be sound as 32-bit floats."""
+    y = np.abs(np.frombuffer(raw, "<f4"))
+    return float(np.mean((y > 1e-12) & (y < 8))) / max(float(np.mean(y != 0)), 1e-9)
+
+
+def _odd(a: np.ndarray, b: np.ndarray) -> float:
+    """How much louder one of two series is than the other, 0 to 1, in the middle one of eight stretches."""
+    a, b = (x[: len(b) // 8 * 8].reshape(8, -1).std(axis=1) + 1e-9 for x in (a, b))
+    return float(abs(np.median((a - b) / (a + b))))
+
+
+def _step(x: np.ndarray, lag: int) -> float:
+    """How much the samples change over ``lag``, against their size: 1 for noise."""
+    return float(np.square(x[lag:] - x[:-lag]).mean() / (2 * x.var() + 1e-9))

@@ -107,17 +107,18 @@ def _data_size(
     if promised == 0xFFFFFFFF and b"ds64" in chunks:  # it did not fit into 32 bits: this chunk has it in 64
         promised = struct.unpack(order + "8xQ", _body(file, chunks, b"ds64", 16, name))[0]
     if size is None:
-        finished = whole > offset and not is_placeholder(whole - 8)
-        return ENDLESS if is_placeholder(promised) or (promised == 0 and not finished) else promised
+        finished = whole > offset and not is_placeholder(whole - 8)  # so 0 samples are meant
+        return ENDLESS if (is_placeholder(promised) if promised else not finished) else promised
     there, missing = size - offset, promised - (size - offset)
     if (promised == 0 and whole != size) or (missing > 0 and is_placeholder(promised)):
         return there
-    # Recorders err by a header or a buffer: the size in the head is right then, or the header itself was counted, or
-    # not even one sample is missing. In a file that was cut both sizes promise more.
+    # Recorders err by a header or a buffer: the samples would end behind the file's end by its head, which is right, or
+    # the header itself was counted, or not even one sample is missing. In a file that was cut both sizes promise more.
     frame = max(1, struct.unpack(order + "12xH", _body(file, chunks, b"fmt ", 14, name))[0])
     if missing <= 0:
         return promised
-    if (missing <= SLACK and abs(whole - size) <= 8) or missing in (offset, offset - 8) or missing < min(frame, SLACK):
+    contradiction = offset + promised > whole and abs(whole - size) <= 8 and missing <= SLACK
+    if contradiction or missing in (offset, offset - 8) or missing < min(frame, SLACK):
         return there
     truncated = f"{name}: truncated: found {there} of the {promised} bytes of samples its header promises"
     expect(partial, truncated + CUT)

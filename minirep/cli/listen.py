@@ -26,6 +26,8 @@ from .events import add_event_arguments, as_json, clock, event_line, make_stream
 from .terminal import BLOCKS, bar, can_show, columns, complain, percent, say
 
 NO_SOUND = 3  # exit status: the input ended before its first sample
+QUIET = 30.0  # seconds without an event, until what may be the reason is told
+PACE = 3.0, 10.0  # seconds until the pace of a live source is first taken, and how long
 BACKLOG = 10.0  # seconds of sound that may wait to be classified
 
 
@@ -76,8 +78,8 @@ def listen_to(args, backlog: "Backlog") -> None:
     stream = make_stream(args, clf, pcm.rate)
     clf.probabilities(np.zeros((1, clf.recipe.frames, MELS), np.float32))  # what is slow the first time is done now
     report = LiveReport() if sys.stdout.isatty() and not args.json else JsonLines()
-    backlog.start(pcm)
     complain(introduction(pcm, stream, args.hop))
+    backlog.start(pcm)
     listen(backlog, stream, report, patient=args.no_skip or is_file(source))
 
 
@@ -105,7 +107,7 @@ def listen(backlog: "Backlog", stream: Stream, report, patient: bool) -> None:
     On a machine that takes longer for a window than the sound lasts up to the next, windows are skipped unless we are
     ``patient``.
     """
-    warnings, begin = SkipWarnings(), None
+    warnings, begin, heard = SkipWarnings(), None, False
     while True:
         late = begin is not None and time.monotonic() - begin > stream.seconds + stream.hop
         behind = late and stream.load > 1 and not patient  # late alone we may be because the sound paused
@@ -113,10 +115,15 @@ def listen(backlog: "Backlog", stream: Stream, report, patient: bool) -> None:
         if samples is None:
             break
         begin = time.monotonic() if begin is None else begin
-        report.add(stream.feed(samples, catch_up=behind))
+        events = stream.feed(samples, catch_up=behind)
+        report.add(events)
         report.show(stream)
+        heard = heard or bool(events) or (stream.seconds > QUIET and backlog.tell_doubt())
         warnings.look(stream)
-    report.add(stream.close())
+    events = stream.close()
+    report.add(events)
+    if not heard and not events:
+        backlog.tell_doubt()
     warnings.look(stream, finally_=True)
     backlog.raise_error()
 
@@ -143,6 +150,7 @@ class Backlog:
         threading.Thread(target=self._fill, args=[pcm], daemon=True).start()
 
     def _fill(self, pcm: Pcm) -> None:
+        begin, first = time.monotonic(), (0.0, 0)  # when and how much there was as the pace was first taken
         try:
             while (samples := pcm.read()) is not None:
                 with self._changed:
@@ -150,6 +158,14 @@ class Backlog:
                     self._waiting += len(samples)
                     self.samples += len(samples)
                     self._changed.notify()
+                    now = time.monotonic() - begin
+                    if self._waiting > BACKLOG * pcm.rate:
+                        first = math.inf, 0  # the source waits for us: it is not live
+                    elif not first[0]:
+                        first = (now, self.samples) if now > PACE[0] else first
+                    elif now > first[0] + PACE[1]:
+                        pcm.look_at_pace((self.samples - first[1]) / (now - first[0]))
+                        first = math.inf, 0
                     self._changed.wait_for(lambda: self._waiting <= BACKLOG * pcm.rate)
         except Exception as error:  # to be raised where it can be reported
             self._error = error
@@ -167,6 +183,13 @@ class Backlog:
             self._waiting -= sum(map(len, blocks))
             self._changed.notify()
         return np.concatenate(blocks) if blocks else None
+
+    def tell_doubt(self) -> bool:
+        """Report what may be the reason that nothing was heard, if anything seems to be."""
+        doubt = self._pcm.doubt if self._pcm else ""
+        if doubt:
+            complain(f"no events: {doubt}")
+        return bool(doubt)
 
     def stop(self, number: int) -> None:
         """Take no more, as if the sound ended here, because of this signal."""

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import re
 import textwrap
 from collections.abc import Iterator
@@ -40,6 +41,13 @@ STEP_COLUMNS = {  # a column for each step of merging, alone: the largest share 
 }
 
 
+# What a line about something that is not within its bound begins with: the path in the tree, and the part of a block.
+NAMED = re.compile(
+    r"(the merged kernel stored as )?(stem|stages|heads|probabilities)((?:\.\w+)*)"
+    r"(?: in [^:]+: (entry|shortcut|paths[.\w]*|expand_project))?"
+)
+
+
 def add_arguments(parser) -> None:
     parser.description = (
         "Prove on a file of your own that merging leaves the function as it is: every block is run before and after "
@@ -53,7 +61,9 @@ def add_arguments(parser) -> None:
     add_model_argument(parser, "FILE")
     parser.add_argument("--merged", metavar="MODEL", help="a merged model.npz: is it FILE, merged, in every field?")
     parser.add_argument("--clips", nargs="+", metavar="FILE", help="sound files to try (default: synthetic sounds)")
-    parser.add_argument("--steps", action="store_true", help="a line for each step of merging in each part of a block")
+    parser.add_argument(
+        "--steps", action="store_true", help="a line for each part of a block and step; fuse: all at once"
+    )
     parser.add_argument("--json", action="store_true", help="print a JSON object with everything")
     parser.add_argument("--plot", metavar="PNG", help="draw errors, bounds and one kernel before and after")
 
@@ -70,7 +80,10 @@ def run(args) -> int:
     log_mels = clip_log_mels(args.clips, model.recipe) if args.clips else synthetic(network, model.recipe)
     merged = read(args.merged) if args.merged else None
     progress = Progress(len(precisions(network)) * (1 + len(network.blocks)))
-    report = verify(model, log_mels, stored, merged, progress.step)
+    try:
+        report = verify(model, log_mels, stored, merged, progress.step)
+    except MinirepError as error:
+        raise MinirepError(f"{printable(path)}: {error}") from None
     progress.clear()
     keys = published_keys(network) if checkpoint else {}
     if args.json:
@@ -93,20 +106,21 @@ def published_keys(network: Network) -> dict[str, str]:
 
 
 def in_file_terms(name: str, keys: dict[str, str]) -> str:
-    """What is not within its bound, with the checkpoint's own key for it, or what all keys of a block begin with."""
-    found = re.search(r"(stem|stages|heads)[\w.]*", name)
+    """What is not within its bound, with the checkpoint's own key for it, or what several begin with and a star."""
+    found = NAMED.match(name)
     if not keys or not found:
         return name
-    path = "merged " * name.startswith("the merged kernel") + found[0]
-    below = [key for tree, key in keys.items() if f"{tree}.".startswith(f"{path}.")]
-    shared = (
-        below[0]
-        if len(below) == 1
-        else ".".join(
-            part for part, *others in zip(*(key.split(".") for key in below)) if all(part == other for other in others)
-        )
-    )
-    return f"{name} ({shared})" if shared else name
+    kernel, kind, path, part = found.groups()
+    path = f"{kind.replace('probabilities', 'heads')}{path}{f'.{part}' if part else ''}"
+    if name.endswith("(the merged model)"):
+        path = path.partition(".branches.")[0]  # its one kernel is made of all branches
+    below: list[str] = []
+    while path and not below:
+        whole = f"merged {path}" if kernel else path
+        below = [key for tree, key in keys.items() if f"{tree}.".startswith(f"{whole}.")]
+        path = path.rpartition(".")[0]
+    shared = os.path.commonprefix(below) + "*" * (len(below) > 1)  # noqa: RUF071 (of keys, no paths)
+    return f"{name} ({shared})" if "." in shared else name
 
 
 def clip_log_mels(paths, recipe: Recipe | None) -> np.ndarray:

@@ -6,10 +6,11 @@ then one row for each head.
 
 import csv
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ..errors import MinirepError
+from ..errors import MinirepError, expect
 from ..text import printable, quoted
 
 COLUMNS = ["path", "label"]
@@ -34,22 +35,20 @@ def read_manifest(path, labels: dict[str, tuple[str, ...]]) -> tuple[list[Clip],
     table = rows(path)
     _, header = next(table, (1, []))
     forms = [[*COLUMNS, "head"]] if len(labels) > 1 else [COLUMNS, [*COLUMNS, "head"]]
-    if header not in forms:
-        raise MinirepError(
-            f"{printable(path)}: found {quoted(','.join(header))} in its first line, expected "
-            f"{' or '.join(','.join(form) for form in forms)}; the model's heads: {', '.join(map(printable, labels))}"
-        )
+    expect(
+        header in forms,
+        f"{printable(path)}: found {quoted(','.join(header))} in its first line, expected "
+        f"{' or '.join(','.join(form) for form in forms)}; the model's heads: {', '.join(map(printable, labels))}",
+    )
     folder, faults = os.path.dirname(path), []
     clips: dict[str, Clip] = {}
     index = {head: _indices(names) for head, names in labels.items()}
     for line, cells in table:
         try:
-            if len(cells) != len(header):
-                raise MinirepError(f"found {len(cells)} columns, expected {len(header)}")
+            expect(len(cells) == len(header), f"found {len(cells)} columns, expected {len(header)}")
             name, label, head = cells if len(cells) == 3 else (*cells, next(iter(labels)))
             truth = _class(index, head, label)
-            if not name:
-                raise MinirepError("found no path, expected that of a sound file")
+            expect(name, "found no path, expected that of a sound file")
             file = os.path.normpath(os.path.join(folder, name))
             clip = clips.setdefault(file, Clip(name, file))
             if head in clip.truth:
@@ -58,39 +57,28 @@ def read_manifest(path, labels: dict[str, tuple[str, ...]]) -> tuple[list[Clip],
             faults.append((line, str(error)))
         else:
             clip.truth[head], clip.lines[head] = truth, line
-    if not clips and not faults:
-        raise MinirepError(f"{printable(path)}: found a header and no rows, expected a row for each clip")
+    expect(clips or faults, f"{printable(path)}: found a header and no rows, expected a row for each clip")
     return list(clips.values()), faults
 
 
 def _indices(names: tuple[str, ...]) -> dict[str, int]:
     """{label: its index}; a name that several classes have is -1, because it says nothing."""
-    indices = {}
-    for i, name in enumerate(names):
-        indices[name] = -1 if name in indices else i
-    return indices
+    count = Counter(names)
+    return {name: i if count[name] == 1 else -1 for i, name in enumerate(names)}
 
 
 def _class(index: dict[str, dict[str, int]], head: str, label: str) -> int:
     """The index of a label, if the head and the label are known."""
-    if head not in index:
-        raise MinirepError(f"found head {quoted(head)}, expected one of {', '.join(map(printable, index))}")
+    expect(head in index, f"found head {quoted(head)}, expected one of {', '.join(map(printable, index))}")
     found = index[head].get(label)
     if found is None:
-        raise MinirepError(f"found label {quoted(label)}, expected one of {_some(list(index[head]))}")
-    if found < 0:
-        raise MinirepError(
-            f"found label {quoted(label)}, which several classes of the model have, expected one of a single class"
-        )
+        names = list(index[head])
+        few = ", ".join(map(quoted, names[:3]))
+        some = few if len(names) <= 3 else f"{few} ... ({len(names)} labels: minirep info --json)"
+        raise MinirepError(f"found label {quoted(label)}, expected one of {some}")
+    several = "which several classes of the model have, expected one of a single class"
+    expect(found >= 0, f"found label {quoted(label)}, {several}")
     return found
-
-
-def _some(names: list[str]) -> str:
-    few = ", ".join(map(quoted, names[:3]))
-    return few if len(names) <= 3 else f"{few} ... ({len(names)} labels: minirep info --json)"
-
-
-# --- tables in files ----------------------------------------------------------------------------------------------
 
 
 def rows(path, damaged: bool = False) -> Iterator[tuple[int, list[str]]]:
@@ -109,21 +97,18 @@ def rows(path, damaged: bool = False) -> Iterator[tuple[int, list[str]]]:
     except FileNotFoundError:
         raise MinirepError(f"{printable(path)}: no such file") from None
     except (OSError, ValueError) as error:
-        found = "found no UTF-8 text" if isinstance(error, UnicodeError) else f"cannot be read: {_why(error)}"
+        why = getattr(error, "strerror", None) or error
+        found = "found no UTF-8 text" if isinstance(error, UnicodeError) else f"cannot be read: {why}"
         raise MinirepError(f"{printable(path)}: {found}; expected a CSV file") from None
     except csv.Error as error:
         raise MinirepError(f"{printable(path)}: found no CSV in line {line} and what follows: {error}") from None
 
 
-def _why(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
-
-
 def _lines(file, path, damaged: bool) -> Iterator[str]:
     """The lines of a text; what has none, such as a disk of zeros, is not taken into memory."""
     for number, text in enumerate(iter(lambda: file.readline(LINE), ""), 1):
-        if "\0" in text or len(text) == LINE:
-            what = "a zero byte" if "\0" in text else f"more than {LINE:,} characters"
+        what = "a zero byte" if "\0" in text else f"more than {LINE:,} characters" if len(text) == LINE else ""
+        if what:
             raise MinirepError(f"{printable(path)}: found {what} in line {number}; expected a CSV file")
         if text.endswith("\n") or not damaged:
             yield text

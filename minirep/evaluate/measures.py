@@ -24,9 +24,6 @@ import numpy as np
 BINS = 15  # of the calibration, as in Guo et al.
 
 
-# --- which class is right -----------------------------------------------------------------------------------------
-
-
 def ranks(p: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """How many classes (N,) come before the right one: 0 where the network is right.
 
@@ -60,9 +57,6 @@ def mean(values) -> float:
     values = np.asarray(values, np.float64)
     there = values[~np.isnan(values)]
     return float(there.mean()) if len(there) else math.nan
-
-
-# --- how well a score tells a class from the others ---------------------------------------------------------------
 
 
 def average_precision(score: np.ndarray, positive: np.ndarray) -> float:
@@ -109,9 +103,6 @@ def d_prime(auc: float) -> float:
     return math.sqrt(2) * NormalDist().inv_cdf(auc)
 
 
-# --- what a probability is worth ----------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Calibration:
     """Clips by the probability of their most probable class, in bins of equal width; a bin holds its upper edge.
@@ -143,9 +134,6 @@ def calibration(p: np.ndarray, truth: np.ndarray, bins: int = BINS) -> Calibrati
         return np.divide(np.bincount(at, values, bins), count, out=np.full(bins, np.nan), where=count > 0)
 
     return Calibration(count, means(confidence), means(right))
-
-
-# --- all together -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import os
 
 import numpy as np
 
-from ..errors import MinirepError
+from ..errors import MinirepError, expect
 from ..files.write import replacing
 from ..text import as_cell, from_cell, printable
 from .manifest import Clip, rows
@@ -90,11 +90,11 @@ class Predictions:
     def _read(self, dtype) -> dict:
         table = rows(self.path, damaged=True)
         for expected in self._top:
-            if next(table, (0, []))[1] != expected:
-                raise MinirepError(
-                    f"{printable(self.path)}: found something else than predictions of this model with these views for "
-                    f"this manifest's folder; expected those, or a file that is not there yet"
-                )
+            expect(
+                next(table, (0, []))[1] == expected,
+                f"{printable(self.path)}: found something else than predictions of this model with these views for "
+                "this manifest's folder; expected those, or a file that is not there yet",
+            )
         starts = np.cumsum([len(COLUMNS), *map(len, self.labels.values())])
         where = {head: slice(a, b) for head, a, b in zip(self.labels, starts, starts[1:])}
         found = {}

@@ -122,8 +122,8 @@ def _read() -> bytes | None:
             found = _content(folder)
         except OSError:
             continue
-        checksum, code = found[:32], found[32:]
-        if checksum == _checksum(code) and code.startswith(OBJECT):
+        code = found[32:]
+        if found[:32] == _checksum(code) and code.startswith(OBJECT):
             return code
     return None
 
@@ -138,19 +138,19 @@ def _keep(code: bytes) -> None:
                     pass
             with replacing(folder / _name(), mode=0o644) as file:
                 file.write(_checksum(code) + code)
-            return
+            if _read() == code:
+                return
 
 
 @contextlib.contextmanager
 def _without_collection():
     """Switch the garbage collector off: Numba creates so many objects that it would take a tenth of the time."""
-    was_on = gc.isenabled()
+    change_back = gc.enable if gc.isenabled() else gc.disable
     gc.disable()
     try:
         yield
     finally:
-        if was_on:
-            gc.enable()
+        change_back()
 
 
 @_without_collection()
@@ -170,8 +170,8 @@ def _compile() -> bytes:
     module.get_function(entry).name = "run"
     _optimise(module)
     called = {f.name for f in module.functions if f.is_declaration and not f.name.startswith("llvm.")}
-    if not called <= SYSTEM_FUNCTIONS:
-        raise MinirepError(f"the compiled program calls {', '.join(sorted(called))}, expected {SYSTEM_FUNCTIONS}")
+    found = ", ".join(sorted(called))
+    expect(called <= SYSTEM_FUNCTIONS, f"the compiled program calls {found}, expected {SYSTEM_FUNCTIONS}")
     return _machine().emit_object(module)
 
 
@@ -195,16 +195,11 @@ def _optimise(module) -> None:
 
 @lru_cache(maxsize=1)
 def _machine():
-    _initialise()
-    return llvm.Target.from_triple(TRIPLE).create_target_machine(cpu=CPU, features=FEATURES, opt=3, jit=True)
-
-
-@lru_cache(maxsize=1)
-def _initialise() -> None:
     with contextlib.suppress(RuntimeError):  # newer versions do this themselves
         llvm.initialize()
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
+    return llvm.Target.from_triple(TRIPLE).create_target_machine(cpu=CPU, features=FEATURES, opt=3, jit=True)
 
 
 def compiling():
@@ -229,8 +224,8 @@ def _program():
     if code is None:
         code = _compile()
         _keep(code)
-    _initialise()
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())
+    machine = _machine()  # first of all: it prepares LLVM
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     address = engine.get_function_address("run")

@@ -82,18 +82,13 @@ class CompiledNetwork:
         finally:
             idle.append(workspace)
 
-    def _threads(self, shape):
-        """Return the number of threads for an input (n, T, F): as requested, else as many as have enough to do."""
-        if self._requested:
-            return self.threads
-        n, frames, mels = shape
-        work = n * total(costs(self.network, frames, mels)).multiply_adds
-        return max(1, min(self.threads, work // MIN_MULTIPLY_ADDS))
-
     def _plan(self, shape):
+        """Return the plan for an input (n, T, F), whose threads all have enough to do, and its idle workspaces."""
         with self._lock:
             if shape not in self._known:
-                self._known[shape] = Plan(self.network, self._weights, shape, self._threads(shape)), []
+                work = shape[0] * total(costs(self.network, *shape[1:])).multiply_adds
+                useful = self.threads if self._requested else max(1, min(self.threads, work // MIN_MULTIPLY_ADDS))
+                self._known[shape] = Plan(self.network, self._weights, shape, useful), []
                 if len(self._known) > PLANS:
                     self._known.popitem(last=False)
             self._known.move_to_end(shape)

@@ -39,20 +39,20 @@ def output_tile(typingctx, vectors, x, step, length, first, branches, count, vec
         _, x, step, length, first, branches, count, vector, bias, identity, total, out = values
         e = Emitter(builder)
         sums = e.registers(outputs, width)
-        places = [(j, v) for j in range(outputs) for v in range(width)]
         inside = [builder.icmp_signed("<", e.add(first, j), length) for j in range(outputs)]
 
-        def output_offset(j):
-            return e.times(e.add(first, j), step)
+        def at(start, position, v):
+            """Return the address of vector v at a position of the axis, in the array that starts there."""
+            return e.add(e.add(start, e.times(position, step)), v * VECTOR_BYTES)
 
-        for j, v in places:
-            builder.store(e.load(e.add(bias, v * VECTOR_BYTES)), sums[j][v])
+        for j in range(outputs):
+            for v in range(width):
+                builder.store(e.load(e.add(bias, v * VECTOR_BYTES)), sums[j][v])
         with builder.if_then(e.nonzero(identity)):
             for j in range(outputs):
                 with builder.if_then(inside[j]):
                     for v in range(width):
-                        value = e.load(e.add(e.add(x, output_offset(j)), v * VECTOR_BYTES))
-                        builder.store(builder.fadd(builder.load(sums[j][v]), value), sums[j][v])
+                        e.increase(sums[j][v], e.load(at(x, e.add(first, j), v)))
 
         def take(i, weights, vector_bytes, inputs):
             """Add ``inputs`` inputs from position i on; ``weights``: address of output 0's tap for input i."""
@@ -60,7 +60,7 @@ def output_tile(typingctx, vectors, x, step, length, first, branches, count, vec
                 here = e.add(weights, e.times(vector_bytes, v))
                 diagonal = {d: e.load(e.add(here, d * VECTOR_BYTES)) for d in range(1 - outputs, inputs)}
                 for u in range(inputs):
-                    value = e.load(e.add(e.add(x, e.times(e.add(i, u), step)), v * VECTOR_BYTES))
+                    value = e.load(at(x, e.add(i, u), v))
                     for j in range(outputs):
                         e.accumulate(value, diagonal[u - j], sums[j][v])
 
@@ -77,12 +77,8 @@ def output_tile(typingctx, vectors, x, step, length, first, branches, count, vec
             weights = e.add(e.load(pair, INT), e.add(e.times(vector, vector_bytes), e.times(tap, VECTOR_BYTES)))
             steps = builder.ashr(reach, INT(2))
             with e.loop(steps) as s:
-                take(
-                    e.add(start, e.times(s, INPUTS)),
-                    e.add(weights, e.times(s, INPUTS * VECTOR_BYTES)),
-                    vector_bytes,
-                    INPUTS,
-                )
+                i = e.times(s, INPUTS)
+                take(e.add(start, i), e.add(weights, e.times(i, VECTOR_BYTES)), vector_bytes, INPUTS)
             done = e.times(steps, INPUTS)
             with e.loop(e.minus(reach, done)) as rest:
                 i = e.add(done, rest)
@@ -90,14 +86,14 @@ def output_tile(typingctx, vectors, x, step, length, first, branches, count, vec
 
         for j in range(outputs):
             with builder.if_then(inside[j]):
+                here = e.add(first, j)
                 for v in range(width):
                     builder.store(e.relu(builder.load(sums[j][v])), sums[j][v])
                 with builder.if_then(e.nonzero(total)):
                     for v in range(width):
-                        value = e.load(e.add(e.add(total, output_offset(j)), v * VECTOR_BYTES))
-                        builder.store(builder.fadd(builder.load(sums[j][v]), value), sums[j][v])
+                        e.increase(sums[j][v], e.load(at(total, here, v)))
                 for v in range(width):
-                    e.store(builder.load(sums[j][v]), e.add(e.add(out, output_offset(j)), v * VECTOR_BYTES))
+                    e.store(builder.load(sums[j][v]), at(out, here, v))
         return context.get_dummy_value()
 
     return signature(args), codegen
@@ -121,8 +117,7 @@ def depthwise_kernel(thread, threads, layer):
         for vector in range(0, vectors, width):
             offset = line + position * cell + vector * VECTOR_BYTES
             bias = layer.bias + vector * VECTOR_BYTES
-            x, out = layer.x + offset, layer.out + offset
-            total = layer.total + offset if layer.total else 0
+            x, out, total = layer.x + offset, layer.out + offset, layer.total + offset if layer.total else 0
             if width == 2:
                 output_tile(2, x, step, length, first_output, layer.branches, layer.branch_count, vector, bias,
                             layer.identity, total, out)  # fmt: skip

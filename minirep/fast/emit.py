@@ -20,10 +20,9 @@ from .target import LANES
 
 FLOAT = ir.FloatType()
 VECTOR = ir.VectorType(FLOAT, LANES)
-INT = ir.IntType(64)
+INT, WORD = ir.IntType(64), ir.IntType(32)
 INT_BYTES = 8
 ZEROS = ir.Constant(VECTOR, [0.0] * LANES)
-
 
 # Numba optimises every function by itself, and again inside each of its callers. It is faster to optimise the whole
 # program once, as `build` does. Until then, every function has LLVM's attribute "optnone", which makes its passes skip
@@ -80,8 +79,8 @@ class Emitter:
     def broadcast(self, value):
         """Copy one float to every lane."""
         anything = ir.Constant(VECTOR, ir.Undefined)
-        lane0 = self.b.insert_element(anything, value, ir.IntType(32)(0))
-        return self.b.shuffle_vector(lane0, anything, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES))
+        lane0 = self.b.insert_element(anything, value, WORD(0))
+        return self.b.shuffle_vector(lane0, anything, ir.Constant(ir.VectorType(WORD, LANES), [0] * LANES))
 
     def registers(self, *shape):
         """Return nested lists of variables that hold a vector each; LLVM keeps them in registers."""
@@ -95,6 +94,10 @@ class Emitter:
         multiply_add = cgutils.get_or_insert_function(self.b.module, kind, f"llvm.fmuladd.v{LANES}f32")
         self.b.store(self.b.call(multiply_add, [x, y, self.b.load(total)]), total)
 
+    def increase(self, total, x):
+        """total += x."""
+        self.b.store(self.b.fadd(self.b.load(total), x), total)
+
     def maximum(self, x, y):
         """The larger of the two in each lane."""
         return self.b.select(self.b.fcmp_ordered(">", x, y), x, y)
@@ -105,7 +108,7 @@ class Emitter:
 
     def reduce_lanes(self, operation, x):
         """Reduce the lanes of a vector to a scalar, in pairs."""
-        lanes = [self.b.extract_element(x, ir.IntType(32)(i)) for i in range(LANES)]
+        lanes = [self.b.extract_element(x, WORD(i)) for i in range(LANES)]
         while len(lanes) > 1:
             lanes = [operation(a, b) for a, b in zip(lanes[::2], lanes[1::2])]
         return lanes[0]
@@ -134,9 +137,8 @@ class Emitter:
         power = all_lanes(1 / math.factorial(7))
         for k in range(6, -1, -1):
             power = multiply_add(power, r, all_lanes(1 / math.factorial(k)))
-        word = ir.IntType(32)
-        exponent = self.b.add(self.b.bitcast(shifted, ir.VectorType(word, LANES)), all_lanes(127, word))
-        return self.b.fmul(power, self.b.bitcast(self.b.shl(exponent, all_lanes(23, word)), VECTOR))
+        exponent = self.b.add(self.b.bitcast(shifted, ir.VectorType(WORD, LANES)), all_lanes(127, WORD))
+        return self.b.fmul(power, self.b.bitcast(self.b.shl(exponent, all_lanes(23, WORD)), VECTOR))
 
     @contextmanager
     def loop(self, count):
@@ -188,10 +190,8 @@ def barrier(typingctx, counter, expected):
         builder.store(tried, tries)
         if sys.platform != "win32":
             with builder.if_then(builder.icmp_signed("==", builder.and_(tried, INT(1023)), INT(0))):
-                pause = cgutils.get_or_insert_function(
-                    builder.module, ir.FunctionType(ir.IntType(32), []), "sched_yield"
-                )
-                builder.call(pause, [])
+                kind = ir.FunctionType(WORD, [])
+                builder.call(cgutils.get_or_insert_function(builder.module, kind, "sched_yield"), [])
         arrived = builder.load_atomic(counter, "acquire", 8)
         builder.cbranch(builder.icmp_signed(">=", arrived, values[1]), done, wait)
         builder.position_at_end(done)

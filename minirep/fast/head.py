@@ -35,7 +35,7 @@ def average_pool_kernel(typingctx, step):
             builder.store(ZEROS, total)
             with e.loop(wt) as i, e.loop(wf) as j:
                 value = e.load(e.add(e.add(x, cell(example, e.add(t, i), e.add(f, j), time, freq)), here))
-                builder.store(builder.fadd(builder.load(total), value), total)
+                e.increase(total, value)
             mean = builder.fdiv(builder.load(total), count)
             e.store(mean, e.add(e.add(out, cell(example, t, f, pooled_t, pooled_f)), here))
         return context.get_dummy_value()
@@ -52,7 +52,6 @@ def softmax_kernel(typingctx, step):
         e = Emitter(builder)
         largest, total = e.registers(2)
         row = e.times(vectors, VECTOR_BYTES)
-
         with e.loop(n) as example:
             mean = e.add(out, e.times(example, row))
             with e.loop(vectors) as v:
@@ -69,10 +68,9 @@ def softmax_kernel(typingctx, step):
                     place = e.add(x, e.times(v, VECTOR_BYTES))
                     power = e.exp(builder.fsub(e.load(place), most))  # of a number <= 0, which never overflows
                     e.store(power, place)
-                    builder.store(builder.fadd(builder.load(total), power), total)
-                whole = builder.fmul(
-                    e.reduce_lanes(builder.fadd, builder.load(total)), builder.sitofp(positions, FLOAT)
-                )
+                    e.increase(total, power)
+                powers = e.reduce_lanes(builder.fadd, builder.load(total))
+                whole = builder.fmul(powers, builder.sitofp(positions, FLOAT))
                 with e.loop(vectors) as v:
                     here = e.times(v, VECTOR_BYTES)
                     share = builder.fdiv(e.load(e.add(x, here)), e.broadcast(whole))

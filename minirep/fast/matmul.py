@@ -35,7 +35,6 @@ from .target import COLUMN_SPLIT_ROWS, K_BLOCK, LANES, PANEL, ROWS, TILE_FLOATS,
 
 compiled_panel_width = kernel(panel_width)
 
-
 # The memory of one thread: addresses of four tables of row addresses, and of floats for what is between two products.
 Scratch = namedtuple("Scratch", "x out hidden residual memory")
 
@@ -87,8 +86,7 @@ def register_block(
         with builder.if_then(e.nonzero(residual_rows)):
             residual = rows(residual_rows, column)
             for r, v in places:
-                value = e.load(e.add(residual[r], v * VECTOR_BYTES))
-                builder.store(builder.fadd(builder.load(sums[r][v]), value), sums[r][v])
+                e.increase(sums[r][v], e.load(e.add(residual[r], v * VECTOR_BYTES)))
         with builder.if_then(e.nonzero(relu)):
             for r, v in places:
                 builder.store(e.relu(builder.load(sums[r][v])), sums[r][v])
@@ -141,8 +139,7 @@ def tile_size(floats, rows):
 def pointwise_kernel(thread, threads, scratch, step):
     """Run a `PointwiseStep`: threads share the rows, or the columns if there are few rows."""
     conv = read(PackedConv, step.conv)
-    first, last = 0, step.rows
-    columns = (0, conv.n)
+    first, last, columns = 0, step.rows, (0, conv.n)
     if threads > 1 and step.rows <= COLUMN_SPLIT_ROWS:
         panels = share(thread, threads, (conv.n + PANEL - 1) // PANEL)
         columns = (panels[0] * PANEL, min(panels[1] * PANEL, conv.n))

@@ -62,8 +62,7 @@ def pack_matrix(weight: np.ndarray, take=aligned) -> np.ndarray:
     The panel of column c starts at float c * K.
     """
     k, n = weight.shape
-    wide = np.zeros((k, padded(n)), np.float32)
-    wide[:, :n] = weight
+    wide = np.pad(weight, ((0, 0), (0, padded(n) - n)))
     packed = take(wide.size)
     column = 0
     while column < wide.shape[1]:
@@ -76,8 +75,7 @@ def pack_matrix(weight: np.ndarray, take=aligned) -> np.ndarray:
 def pack_kernel(weight: np.ndarray, take=aligned) -> np.ndarray:
     """Pack a depthwise kernel (k, C) as (vectors, 7 + k + 7, LANES), with zeros around the taps."""
     k, c = weight.shape
-    wide = np.zeros((k, padded(c)), np.float32)
-    wide[:, :c] = weight
+    wide = np.pad(weight, ((0, 0), (0, padded(c) - c)))
     packed = take((k + 2 * BORDER) * padded(c)).reshape(-1, k + 2 * BORDER, LANES)
     packed[:, BORDER : BORDER + k] = wide.reshape(k, -1, LANES).transpose(1, 0, 2)
     return packed

@@ -74,11 +74,10 @@ class Recorder:
     def expand_project(self, x: PlannedTensor, convs: tuple[Conv, ...], residual: PlannedTensor) -> PlannedTensor:
         # With few rows the threads split the columns. Every thread then needs all hidden channels, so expand and
         # project are steps of their own, with a barrier between them.
-        split = self.threads > 1 and x.rows <= COLUMN_SPLIT_ROWS
-        together = 1 if len(convs) == 1 or split else 2
-        for conv in convs[:-together]:
+        apart = len(convs) == 1 or (self.threads > 1 and x.rows <= COLUMN_SPLIT_ROWS)
+        for conv in convs[: -1 if apart else -2]:
             x = self.pointwise(x, conv)
-        if together == 1:
+        if apart:
             return self.pointwise(x, convs[-1], residual=residual, relu=True)
         expand, project = convs[-2:]
         return self.record(steps.ExpandProjectStep(x=x, rows=x.rows, channels=x.channels,

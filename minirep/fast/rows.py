@@ -25,30 +25,20 @@ def list_rows(table, base, first, last, shape, stride):
     """
     time, freq, channels = shape
     if stride[0] == 1 and stride[1] == 1:  # rows are adjacent
-        row_bytes = channels * FLOAT_BYTES
-        for i in range(last - first):
-            put_integer(table + i * INT_BYTES, base + (first + i) * row_bytes)
-        for i in range(last - first, last - first + ROWS - 1):
-            put_integer(table + i * INT_BYTES, base + (last - 1) * row_bytes)
+        for i in range(last - first + ROWS - 1):
+            put_integer(table + i * INT_BYTES, base + min(first + i, last - 1) * channels * FLOAT_BYTES)
         return
-    rows_f = (freq + stride[1] - 1) // stride[1]
-    rows_t = (time + stride[0] - 1) // stride[0]
-    f = first % rows_f
-    t = first // rows_f % rows_t
-    n = first // rows_f // rows_t
+    rows_t, rows_f = (time + stride[0] - 1) // stride[0], (freq + stride[1] - 1) // stride[1]
+    n, t, f = first // rows_f // rows_t, first // rows_f % rows_t, first % rows_f
+    count = last - first
     row = base
-    end = table + (last - first) * INT_BYTES
-    while table < end:
+    for i in range(count):
         row = base + ((n * time + t * stride[0]) * freq + f * stride[1]) * channels * FLOAT_BYTES
-        put_integer(table, row)
-        table += INT_BYTES
+        put_integer(table + i * INT_BYTES, row)
         f += 1
         if f == rows_f:
-            f = 0
-            t += 1
-            if t == rows_t:
-                t = 0
-                n += 1
-    for _ in range(ROWS - 1):
-        put_integer(table, row)
-        table += INT_BYTES
+            t, f = t + 1, 0
+        if t == rows_t:
+            n, t = n + 1, 0
+    for i in range(count, count + ROWS - 1):
+        put_integer(table + i * INT_BYTES, row)

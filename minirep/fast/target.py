@@ -31,9 +31,7 @@ PANEL = LANES * VECTORS  # output channels of one block
 
 # Cache blocking, for a second-level cache of 512 KiB or more: it holds one panel of weights and one tile of rows, so
 # the panel serves every row of the tile before it is evicted.
-K_BLOCK = (
-    512  # input channels summed in one pass, and hidden channels of a chunk: a panel of 512 x 64 floats is 128 KiB
-)
+K_BLOCK = 512  # input channels summed in one pass, and hidden channels of a chunk: a panel of 512 x 64 is 128 KiB
 TILE_FLOATS = 96 * 1024  # most floats of x, hidden and out together in a tile: 384 KiB
 TILE_ROWS = 40 * ROWS  # most rows of a tile, however few channels they have
 

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 from queue import SimpleQueue
 
-from ..errors import MinirepError
+from ..errors import expect
 
 MAX_THREADS = 256
 
@@ -19,9 +19,9 @@ def allowed_threads(threads: int | None = None) -> int:
     requested = requested_threads() if threads is None else threads
     if requested is None:
         return min(MAX_THREADS, allowed_cores())
-    if not str(requested).isdecimal() or not 1 <= int(requested) <= MAX_THREADS:
-        name = "MINIREP_NUM_THREADS" if threads is None else "threads"
-        raise MinirepError(f"{name}: found {requested!r}, expected a whole number from 1 to {MAX_THREADS}")
+    fits = str(requested).isdecimal() and 1 <= int(requested) <= MAX_THREADS
+    name = "MINIREP_NUM_THREADS" if threads is None else "threads"
+    expect(fits, f"{name}: found {requested!r}, expected a whole number from 1 to {MAX_THREADS}")
     return int(requested)
 
 
@@ -68,8 +68,8 @@ class Team:
                 self._inboxes.append(SimpleQueue())
                 name = f"minirep-{len(self._inboxes)}"
                 threading.Thread(target=_serve, args=(self._inboxes[-1],), name=name, daemon=True).start()
-            for thread in range(1, threads):
-                self._inboxes[thread - 1].put((work, thread, threads))
+            for thread, inbox in enumerate(self._inboxes[: threads - 1], 1):
+                inbox.put((work, thread, threads))
             work(0, threads)
         finally:
             self._free.release()
@@ -83,13 +83,5 @@ def _serve(inbox: SimpleQueue) -> None:
 
 
 team = Team()
-
-
-def _after_fork() -> None:
-    """Give a forked child a team of its own: it has none of its parent's threads."""
-    global team
-    team = Team()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):  # a forked child has none of its parent's threads, and starts its own
+    os.register_at_fork(after_in_child=team.__init__)

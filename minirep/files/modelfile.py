@@ -20,7 +20,7 @@ from ..check import MAX_ARRAYS, check, fault
 from ..errors import MinirepError
 from ..network import BatchNorm, Block, Conv, Depthwise, Linear, Network
 from ..recipe import Recipe
-from ..text import one_line
+from ..text import one_line, quoted
 from ..tree import as_type, named_arrays
 from .archive import ZIP_ERRORS, open_zip
 from .write import replacing
@@ -165,6 +165,9 @@ def _read(archive: zipfile.ZipFile, path, size: int) -> Model:
         raise MinirepError(f"{path}: found arrays that the header does not name: {', '.join(extra[:3])}")
     recipe = None if header["recipe"] is None else Recipe(**header["recipe"])
     labels = {head: tuple(map(str, names)) for head, names in header["labels"].items()}
+    counts = {head: len(names) for head, names in labels.items()}
+    if recipe is not None and counts != network.classes:
+        raise MinirepError(f"{path}: labels: found {quoted(counts)} names, expected {quoted(network.classes)}")
     return Model(network, recipe, labels, {str(k): str(v) for k, v in header["provenance"].items()})
 
 

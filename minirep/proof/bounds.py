@@ -110,12 +110,14 @@ def absolute(conv: Conv):
     return np.abs(conv.weight) * scale, (bias + np.abs(conv.bn.mean)) * scale + np.abs(conv.bn.shift), scale
 
 
-def _extremes(conv: Conv) -> tuple[float, float, float]:
+def _extremes(conv):
     """By how much a convolution enlarges a number at most; its batch norm's steepness; its largest variance + eps."""
-    scale = absolute(conv)[2]
     raw = max(np.abs(a).max() for a in (conv.weight, conv.bias, conv.bn and conv.bn.mean) if a is not None)
-    sums = None if conv.bn is None else conv.bn.variance + np.float64(conv.bn.eps)
-    return (1 + raw) * (1 + scale.max()), *((0.0, 0.0) if sums is None else (1 / sums.min(), sums.max()))
+    growth = (1 + raw) * (1 + absolute(conv)[2].max())
+    if conv.bn is None:
+        return growth, 0.0, 0.0
+    variance = conv.bn.variance + np.float64(conv.bn.eps)
+    return growth, 1 / variance.min(), variance.max()
 
 
 def identity(known: Known) -> Summand:
@@ -241,7 +243,7 @@ def probabilities(known: Known) -> np.ndarray:
     with np.errstate(over="ignore"):
         roundings = (1 + gamma(classes + t * f + 70, known.dtype)) * np.exp(gamma(2, known.dtype) * spread) - 1
     per_position = known.error.max(-1) / 2 + roundings
-    tiny = (classes + t * f + 4) * float(np.finfo(known.dtype).tiny)  # an exponential, a share or their sums underflow
+    tiny = 2 * (classes + t * f + 2) * float(np.finfo(known.dtype).tiny)  # exponentials, shares, sums underflow
     return np.minimum(per_position.mean(axis=(1, 2)) * SLACK + tiny, 1.0)[:, None]
 
 
@@ -250,9 +252,8 @@ def probabilities(known: Known) -> np.ndarray:
 
 def merged_branches(layer: Depthwise, dtype) -> tuple[np.ndarray, np.ndarray]:
     """Bounds on the error of a merged kernel (k, C) and its bias (C,), whoever merged the branches in ``dtype``."""
-    conv = _weights(
-        reparam.merge_branches(absolute_twin(layer)).branches[0], layer.branches, dtype, len(layer.branches)
-    )
+    merged = reparam.merge_branches(absolute_twin(layer)).branches[0]
+    conv = _weights(merged, layer.branches, dtype, len(layer.branches))
     assert conv.bias is not None  # merging gives one
     return conv.weight, conv.bias
 
@@ -316,8 +317,9 @@ def _weights(sizes: Conv, stored: Iterable[Conv], dtype, terms: int = 1, folded:
 
     ``stored`` are the convolutions that were merged.
     """
-    growths, steep, _ = zip(*(_extremes(map_arrays(conv, lambda a: a.astype(np.float64))) for conv in stored))
+    growths, steep, variances = zip(*(_extremes(map_arrays(conv, lambda a: a.astype(np.float64))) for conv in stored))
     assert sizes.bias is not None  # `absolute_twin` gives one
-    tiny = 4 * terms * float(np.finfo(dtype).tiny) * (prod(growths) + sizes.bias.max())
+    info, reach = np.finfo(dtype), terms * ((prod if folded > 1 else max)(growths) + sizes.bias.max())
+    tiny = 4 * reach * float(info.tiny) if max(reach, *variances) * SLACK < info.max else np.inf
     weight, bias = (gamma(n * terms + folded * ROUNDINGS, dtype, sum(steep)) * SLACK for n in (1, PER_CONSTANTS))
     return replace(sizes, weight=weight * sizes.weight + tiny, bias=bias * sizes.bias + tiny)

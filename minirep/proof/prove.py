@@ -151,9 +151,6 @@ class Sized:
     def __truediv__(self, weight: Any) -> Sized:
         return self * (1 / float(weight))
 
-    def __abs__(self) -> Sized:
-        return self
-
     def __ge__(self, other: Any) -> bool:
         """For `numpy.maximum`, which keeps one of two numbers: each takes on what holds for both."""
         if isinstance(other, Sized):
@@ -167,7 +164,7 @@ class Sized:
 
     __radd__ = __sub__ = __rsub__ = __add__
     __rmul__ = __mul__
-    __neg__ = __abs__
+    __neg__ = __abs__ = lambda self: self
 
 
 def fractions(array: Array, name: str = "input") -> Array:
@@ -202,7 +199,6 @@ def exactly(form: Form, name: str = "") -> Form:
     return map_tree(form, convert, name)
 
 
-@np.errstate(all="ignore")  # what is too large for the type is infinite
 def in_type(form: Form, dtype: Any) -> Form:
     """A tree with its weights in a floating-point type; a function as it is."""
     form = map_tree(form, lambda _, node: replace(node, eps=float(node.eps)) if isinstance(node, BatchNorm) else node)
@@ -256,7 +252,6 @@ def on_fractions(forms: dict[str, Form], x: Array) -> Compared:
     return found[0], found[1], 0
 
 
-@np.errstate(all="ignore")  # where something overflows, no difference is within the bound
 def in_floats(forms: dict[str, Form], x: Array) -> Compared:
     """Both forms in floating point, and a bound on what rounding does to the difference."""
     info, roundings, sizes = np.finfo(x.dtype), 0, []
@@ -264,9 +259,9 @@ def in_floats(forms: dict[str, Form], x: Array) -> Compared:
         least = float(info.tiny / info.eps)
         known = np.array([Sized(abs(float(v)), least) for v in x.ravel()], object).reshape(x.shape)
         y = np.asarray(attempt(name, in_type(form, np.float64), known))
-        known = [v if isinstance(v, Sized) else Sized(abs(float(v)), least) for v in y.ravel()]
-        sizes.append(np.array([v.size for v in known]).reshape(y.shape))
-        roundings += ROUNDINGS + max(v.roundings for v in known)
+        found = [v if isinstance(v, Sized) else Sized(abs(float(v)), least) for v in y.ravel()]
+        sizes.append(np.array([v.size for v in found]).reshape(y.shape))
+        roundings += ROUNDINGS + max(v.roundings for v in found)
     # Either form is within gamma * sum of |t| of the exact one, also with weights that were summed up in merging.
     size = np.maximum(*sizes) * SLACK
     bound = 2 * gamma(roundings, x.dtype) * np.where(size < info.max, size, np.inf)
@@ -292,7 +287,7 @@ def narrowed(shows: Callable[[Array], bool], x: Array) -> Array:
     if shows(kept(places[:0])):
         return kept(places[:0])
     while len(places) > 1:  # a linear map that is not zero for a sum is not zero for all its summands
-        smaller = (sign * kept(half) for half in np.array_split(places, 2) for sign in (1, -1))  # a ReLU may want -x
+        smaller = (sign * kept(half) for sign in (1, -1) for half in np.array_split(places, 2))  # a ReLU may want -x
         found = next(filter(shows, smaller), None)
         if found is None:
             return x
@@ -326,6 +321,7 @@ def as_inputs(inputs: Any) -> Iterator[Array]:
         yield fractions(drawn) / 2**50 if isinstance(given, tuple) else fractions(given)
 
 
+@np.errstate(all="ignore")  # where something overflows, no difference is within the bound
 def prove(before: Form, after: Form, inputs: Any) -> Proof:
     """Show that two forms of a linear or piecewise linear stretch are equal, or find their first difference.
 

@@ -7,18 +7,20 @@ merged kernels beside the branches, those are held against the kernels that the 
 are explained in docs/concepts/why-merged-is-equal.md.
 """
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, is_dataclass, replace
+from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from .. import ops, reparam
-from ..classify import Classifier
+from ..check import check
 from ..errors import MinirepError
 from ..files.modelfile import Model
-from ..network import Block, Conv, Depthwise, Network, block_forward
-from ..recipe import RECIPES
+from ..network import Block, Conv, Network, block_forward, forward
 from ..reparam import STEPS, is_fused
 from ..tree import as_type, map_arrays, map_tree, named_arrays
 from . import bounds
@@ -54,9 +56,13 @@ class Difference:
 def difference(a: np.ndarray, b: np.ndarray, bound: np.ndarray) -> Difference:
     """Compare ``b`` with ``a``, place by place. Where a bound is infinite or a number is not finite, nothing is proved.
 
+    Of arrays of two shapes nothing is proved either, and there is no place.
+
     >>> difference(np.ones(2, np.float32), np.float32([1, 1 + 2**-22]), np.full(2, 1e-6)).ulps
     2.0
     """
+    if a.shape != b.shape:
+        return Difference(np.inf, np.inf, np.inf, np.inf, np.inf)
     with np.errstate(invalid="ignore", divide="ignore"):
         apart = np.abs(a.astype(np.float64) - b)
         used = np.where(apart > 0, apart / bound, 0.0)
@@ -108,7 +114,7 @@ def probe(shape: tuple[int, ...], dtype) -> np.ndarray:
 def parts(block: Block) -> Iterator[Stretch]:
     """The parts of a block, each with a `probe`."""
     c_in, c = block.entry.weight.shape
-    dtype, stride = block.entry.weight.dtype, block.stride
+    dtype = block.entry.weight.dtype
 
     def affine(part):
         return bounds.add([part], dtype, relu=False).error
@@ -117,16 +123,16 @@ def parts(block: Block) -> Iterator[Stretch]:
     known = bounds.start(x, dtype)
     yield Stretch(
         "entry",
-        lambda b: (b.entry,),
-        lambda b: ops.pointwise(x, b.entry, stride),
-        affine(bounds.through_pointwise(known, block.entry, stride)),
+        lambda b: (b.entry, b.stride),
+        lambda b: ops.pointwise(x, b.entry, b.stride),
+        affine(bounds.through_pointwise(known, block.entry, block.stride)),
     )
     if block.shortcut is not None:
         yield Stretch(
             "shortcut",
-            lambda b: (b.shortcut,),
-            lambda b: ops.pointwise(x, b.shortcut, stride),
-            affine(bounds.through_pointwise(known, block.shortcut, stride)),
+            lambda b: (b.shortcut, b.stride),
+            lambda b: ops.pointwise(x, b.shortcut, b.stride),
+            affine(bounds.through_pointwise(known, block.shortcut, block.stride)),
         )
     for i, path in enumerate(block.paths):
         for j, layer in enumerate(path):
@@ -149,45 +155,41 @@ def parts(block: Block) -> Iterator[Stretch]:
     )
 
 
-def same_weights(old: tuple, new: tuple) -> bool:
-    """Whether two forms of a stretch hold the very same arrays: then a step had nothing to do."""
-    olds, news = named_arrays(old), named_arrays(new)
-    identities = [layer.identity for layer in (*old, *new) if isinstance(layer, Depthwise)]
-    same = olds.keys() == news.keys() and all(a is news[name] for name, a in olds.items())
-    return same and len(set(identities)) <= 1
-
-
 @dataclass(frozen=True)
 class Step:
     """What one step of merging does to one part of a block, which is given the same input before and after."""
 
     part: str
-    step: str
+    step: str  # of `STEPS`, or "fuse": all of them, as `reparam.fuse` takes them
     difference: Difference
 
 
-def check_steps(block: Block) -> tuple[Step, ...]:
-    """Every step of merging on every part of a block that it changes."""
+def unchanged(old: tuple, new: tuple) -> bool:
+    """Whether two forms of a stretch are alike and hold the very same arrays: then a step had nothing to do."""
+    olds, news = named_arrays(old), named_arrays(new)
+    return describe(old) == describe(new) and all(a is news[name] for name, a in olds.items())
+
+
+def check_steps(block: Block, fused: Block) -> tuple[Step, ...]:
+    """Every step of merging on every part of a block that it changes, and all at once."""
     forms = [("stored", block)]
     for name, step in STEPS.items():
         forms.append((name, step(forms[-1][1])))
-    found = []
-    for part in parts(block):
-        for (_, before), (name, after) in pairwise(forms):
-            old, new = part.nodes(before), part.nodes(after)
-            if not same_weights(old, new):
-                apart = difference(part.run(before), part.run(after), 2 * part.bound)
-                found.append(Step(part.name, name, apart))
-    return tuple(found)
+    pairs = [*pairwise(forms), (forms[0], ("fuse", fused))]
+    return tuple(
+        Step(part.name, name, difference(part.run(before), part.run(after), 2 * part.bound))
+        for part in parts(block)
+        for (_, before), (name, after) in pairs
+        if not unchanged(part.nodes(before), part.nodes(after))
+    )
 
 
-def check_stem(stem: Conv) -> tuple[Step, ...]:
-    """The one step of merging in the stem."""
-    if stem.bn is None:
-        return ()
+def check_stem(stem: Conv, fused: Conv) -> tuple[Step, ...]:
+    """The one step of merging in the stem, and as `reparam.fuse` takes it."""
     x = probe((16, 16, 1), stem.weight.dtype)
-    bound = bounds.through_stem(bounds.start(x, x.dtype), stem).error
-    return (Step("stem", "fold", difference(ops.stem(x, stem), ops.stem(x, reparam.fold(stem)), 2 * bound)),)
+    y, bound = ops.stem(x, stem), 2 * bounds.through_stem(bounds.start(x, x.dtype), stem).error
+    forms = {"fold": reparam.fold(stem), "fuse": fused}
+    return tuple(Step("stem", name, difference(y, ops.stem(x, form), bound)) for name, form in forms.items())
 
 
 @dataclass(frozen=True)
@@ -206,8 +208,14 @@ class Row:
     @property
     def outside(self) -> list[str]:
         """What is not within its bound: parts and steps, or else the whole."""
+        wrong = [step for step in self.steps if not step.difference.within]
+        alone = {step.part for step in wrong if step.step != "fuse"}  # what one step does wrong, all do together
+        found = [
+            ", channel ".join([f"{step.part}, step {step.step}", *map(str, step.difference.place[-1:])])
+            for step in wrong
+            if step.step != "fuse" or step.part not in alone
+        ]
         whole = [d for d in (self.fused, self.rounding) if d is not None and not d.within]
-        found = [f"{step.part}, step {step.step}" for step in self.steps if not step.difference.within]
         return found or ["as a whole"] * bool(whole)
 
     @property
@@ -215,7 +223,7 @@ class Row:
         return not self.outside
 
 
-def check_row(name: str, known: bounds.Known, stored: np.ndarray, fused: np.ndarray | None, steps=()) -> Row:
+def check_row(name: str, known: bounds.Known, stored: np.ndarray, fused: np.ndarray | None = None, steps=()) -> Row:
     """``stored`` and ``fused``: what the two forms yield; None where there is but one."""
     apart = None if fused is None else difference(stored, fused, 2 * known.error)
     rounded = difference(known.value, stored if fused is None else fused, known.value_error + known.error)
@@ -231,18 +239,21 @@ def check_network(network: Network, log_mels: np.ndarray, done=lambda: None) -> 
     x = log_mels[..., None].astype(network.dtype)
     y = ops.stem(x, network.stem)
     known = bounds.through_stem(bounds.start(x, network.dtype), network.stem)
-    rows = [check_row("stem", known, y, None if merged else ops.stem(x, fused.stem), check_stem(network.stem))]
+    rows = [check_row("stem", known, y)]
+    if not merged:
+        rows = [check_row("stem", known, y, ops.stem(x, fused.stem), check_stem(network.stem, fused.stem))]
     done()
-    merged_blocks = fused.blocks
     for name, block in network.blocks.items():
         x, y = y, block_forward(block, y)
         known = bounds.through_block(bounds.start(x, network.dtype), block)
-        other = None if merged else block_forward(merged_blocks[name], x)
-        rows.append(check_row(name, known, y, other, check_steps(block)))
+        other = fused.blocks[name]
+        new = () if merged else (block_forward(other, x), check_steps(block, other))
+        rows.append(check_row(name, known, y, *new))
         done()
     for head, linear in network.heads.items():
         known = bounds.through_head(bounds.start(y, network.dtype), network.pool, linear)
-        rows.append(check_row(f"heads.{head}", known, ops.logits(y, network.pool, linear), None))
+        after = None if merged else ops.logits(y, fused.pool, fused.heads[head])
+        rows.append(check_row(f"heads.{head}", known, ops.logits(y, network.pool, linear), after))
         rows.append(check_probabilities(head, known, ops.head(y, network.pool, linear)))
     return rows
 
@@ -265,23 +276,29 @@ def check_backend(network: Network, log_mels: np.ndarray, steps: Steps, heads: d
         known = (
             bounds.through_stem(known, network.stem) if name == "stem" else bounds.through_block(known, blocks[name])
         )
-        rows.append(check_row(name, known, y, None))
+        rows.append(check_row(name, known, y))
         known = bounds.start(y, network.dtype)
     for head, linear in network.heads.items():
         rows.append(check_probabilities(head, bounds.through_head(known, network.pool, linear), heads[head]))
     return rows
 
 
+def compiled(network: Network) -> Any:
+    """The network on the compiled backend; None where that is not installed or does not cover the network."""
+    with contextlib.suppress(ImportError):
+        from .. import fast  # here, because Numba is an extra
+
+        return fast.CompiledNetwork(network) if fast.available(network) else None
+
+
 def check_backends(network: Network, log_mels: np.ndarray) -> dict[str, list[Row]]:
     """The compiled backend, where it is installed, on the network as it is stored and merged: {what ran: its rows}."""
-    rows: dict[str, list[Row]] = {}
-    for form, tree in {"merged": reparam.fuse(network), "as stored": network}.items():
-        if Classifier(tree, RECIPES["vggsound"]).backend == "numba" and not (rows and is_fused(network)):
-            from ..fast import CompiledNetwork  # here, because Numba is an extra
-
-            compiled = CompiledNetwork(tree)
-            rows[f"numba, {form}"] = check_backend(tree, log_mels, compiled.walk(log_mels), compiled(log_mels))
-    return rows
+    forms = {"merged": reparam.fuse(network)} | ({} if is_fused(network) else {"as stored": network})
+    return {
+        f"numba, {form}": check_backend(tree, log_mels, run.walk(log_mels), run(log_mels))
+        for form, tree in forms.items()
+        if (run := compiled(tree)) is not None
+    }
 
 
 @dataclass(frozen=True)
@@ -297,16 +314,19 @@ class Outcome:
 
 def check_outcome(network: Network, log_mels: np.ndarray) -> list[Outcome]:
     """The merged form on every backend there is, against the one that is stored; or float64, if that is the same."""
-    recipe = RECIPES["vggsound"]  # a classifier needs one, but log-mels go in here
-    reference = as_type(network, np.float64) if is_fused(network) else network
-    before = Classifier(reference, recipe, backend="numpy").probabilities(log_mels)
-    merged = reparam.fuse(network)
-    found = []
-    for backend in dict.fromkeys(("numpy", Classifier(merged, recipe).backend)):
-        after = Classifier(merged, recipe, backend=backend).probabilities(log_mels)
-        absolute = max(float(np.abs(before[head] - after[head]).max()) for head in before)
-        same = np.all([before[head].argmax(axis=1) == after[head].argmax(axis=1) for head in before], axis=0)
-        found.append(Outcome(network.dtype.name, backend, absolute, len(same), int(same.sum())))
+
+    def probabilities(run) -> dict[str, np.ndarray]:
+        found = [run(log_mels[i : i + VIEWS]) for i in range(0, len(log_mels), VIEWS)]  # some at a time: memory
+        return {head: np.concatenate([p[head] for p in found]) for head in network.heads}
+
+    merged, reference = reparam.fuse(network), as_type(network, np.float64) if is_fused(network) else network
+    before, found = probabilities(partial(forward, reference)), []
+    for backend, run in (("numpy", partial(forward, merged)), ("numba", compiled(merged))):
+        if run is not None:
+            after = probabilities(run)
+            absolute = float(np.max([np.abs(before[head] - after[head]).max() for head in before]))
+            same = np.all([before[head].argmax(axis=1) == after[head].argmax(axis=1) for head in before], axis=0)
+            found.append(Outcome(network.dtype.name, backend, absolute, len(same), int(same.sum())))
     return found
 
 
@@ -368,7 +388,8 @@ class Merged:
     """A model that is said to be another, merged, against what merging gives.
 
     ``fields``: where trees, labels or recipe differ, in words; ``weights``: by the path of each array; ``exact`` of
-    ``total`` weights are the correctly rounded ones; ``rows``: its stem and blocks against the other's.
+    ``total`` weights are the correctly rounded ones; ``rows``: its stem and blocks against the other's, unless a field
+    differs or the model is in half precision, which moves them further than rounding in its own type does.
     """
 
     fields: list[str]
@@ -380,7 +401,8 @@ class Merged:
     @property
     def outside(self) -> list[str]:
         weights = [f"{path}, {at(path, d)}" for path, d in self.weights.items() if not d.within]
-        return self.fields + weights + [f"{row.name}: {what}" for row in self.rows for what in row.outside]
+        blocks = [f"{row.name}: {what}" for row in self.rows for what in row.outside]
+        return self.fields + weights or list(dict.fromkeys(blocks))
 
 
 def at(path: str, d: Difference) -> str:
@@ -411,7 +433,7 @@ def check_merged(model: Model, merged: Model, log_mels: np.ndarray) -> Merged:
             weights[name] = difference(arrays[name], expected, allowed)
             exact += int((arrays[name] == expected).sum())
     total = sum(a.size for a in named_arrays(ours).values())
-    rows = [] if fields else check_forms(reference if half else network, theirs, log_mels)
+    rows = [] if fields or half else check_forms(network, theirs, log_mels)
     return Merged(fields, weights, exact, total, rows)
 
 
@@ -485,6 +507,7 @@ def verify(
     ``stored``: merged kernels from the same file, see `minirep.files.checkpoint.stored_merged`. ``merged``: a model
     that is said to be this one, merged. ``done`` is called after each block in each precision.
     """
+    check(model.network)
     rows, outcome, views = {}, [], log_mels[:VIEWS]
     with np.errstate(all="ignore"):  # what overflows is reported as not within its bound
         for precision in precisions(model.network):

@@ -56,7 +56,9 @@ import pyth  # noqa: E402
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", 2))  # of processor time for one input; an emulated processor needs more
 MEMORY, TIMES = 64 << 20, 64  # bytes that any input may take (a resampler's filters are half of it), and times its size
-TRACED = 16  # one input in so many has its memory measured while fuzzing, as that takes three times as long
+TRACED = 16  # one input in so many has its memory measured while fuzzing, as that takes
+TIMES_TRACED = 4  # times as long, and so does code that tells which of its lines are reached:
+TIMES_GUIDED = 4
 codecs.lookup("raw_unicode_escape")  # pickletools decodes text with it: not a module that an input looks for
 LARGEST = 1 << 23  # bytes of an input: beyond what any reader takes whole, such as a pickle of 4 MiB
 HIDDEN = ("soundfile", "av", "minirep.fast")  # modules that the targets cannot import
@@ -67,7 +69,7 @@ NUMBERS = (0, 1, 2, 3, 7, 8, 127, 128, 255, 256, 32767, 32768, 65535, 65536, 1 <
 
 def often(piece, rng: random.Random, usual: int = 50):
     """Some bytes or a list many times over, now and then so often that every limit is reached."""
-    return piece * (usual if rng.random() < 0.9 else rng.randrange(2, max(3, LARGEST // (2 * len(piece) or 1))))
+    return piece * (usual if rng.random() < 0.96 else rng.randrange(2, max(3, LARGEST // (2 * len(piece) or 1))))
 
 
 # --- bytes and what is made of them ----------------------------------------------------------------------------------
@@ -385,7 +387,7 @@ def bent_manifest(data: bytes, rng) -> bytes:
         return scramble(data, rng, CELLS)
     lines = data.splitlines(keepends=True) or [b"\n"]
     at = rng.randrange(len(lines))
-    return b"".join(lines[:at] + rng.choice(([], often(lines[at : at + 1], rng, 100)[:300_000])) + lines[at + 1 :])
+    return b"".join(lines[:at] + rng.choice(([], often(lines[at : at + 1], rng, 100)[:20_000])) + lines[at + 1 :])
 
 
 def read_manifests(data: bytes, path: Path) -> None:
@@ -481,7 +483,7 @@ class Judge:
             raise Finding(f"a message of more than one line, or not of letters: {message!r}")
         if self._seen:
             raise Finding("; ".join(self._seen))
-        if seconds > SECONDS:
+        if seconds > SECONDS * (TIMES_TRACED if traced else 1) * (TIMES_GUIDED if "atheris" in sys.modules else 1):
             raise Finding(f"{seconds:.1f} s for {len(data)} bytes")
         if traced and (taken := tracemalloc.get_traced_memory()[1] - before) > MEMORY + TIMES * len(data):
             raise Finding(f"{taken >> 20} MiB for {len(data)} bytes")
