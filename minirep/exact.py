@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from numbers import Real
+from numbers import Rational
 from typing import Any
 
 import numpy as np
@@ -21,14 +21,15 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 Array = np.ndarray
 SPLITTER = 2.0**27 + 1  # Dekker's: cuts a float64 into two halves of 26 bits
-CHUNK = 1 << 20  # products worked on at a time in `_precise_dots`
+CHUNK = 1 << 20  # products worked on at a time in `_matmul`
 
 
 def sqrt(x: Array) -> Array:
     """The square root; of exact fractions it is taken exactly, and must be rational. Symbols take it themselves."""
     if x.dtype != object:
         return np.sqrt(x)
-    roots = [_rational_root(Fraction(v)) if isinstance(v, Real) else v ** Fraction(1, 2) for v in x.ravel()]
+    known = (Rational, float)
+    roots = [_rational_root(Fraction(v)) if isinstance(v, known) else v ** Fraction(1, 2) for v in x.ravel()]
     return np.array(roots, object).reshape(x.shape)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from audio_files import ALAW, CODINGS, chunk, noise, wav
+from audio_files import CODINGS, chunk, noise, wav
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +26,7 @@ from minirep.errors import MinirepError, MissingExtra
 LIST = chunk(b"LIST", b"INFOISFT" + b"odd")  # 11 bytes and one of padding
 BEXT = chunk(b"bext", bytes(602))
 FACT = chunk(b"fact", bytes(4))
+GSM = 0x31
 
 
 def read_all(source) -> np.ndarray:
@@ -158,16 +159,15 @@ BAD_FILES = {
     "no samples": (wav(b""), "no samples"),
     "no samples, then a chunk": (wav(b"", after=LIST), "no samples"),
     "less than one sample": (wav(bytes(5), "i16", 3), "no samples"),
-    "rate 0": (wav(rate=0), "rate of 0, expected a whole number from 1000 to 768000"),
-    "rate 999": (wav(rate=999), "rate of 999"),
+    "rate 0": (wav(rate=0), "rate of 0, expected a whole number from 100 to 768000"),
+    "rate 99": (wav(rate=99), "rate of 99"),
     "rate 4 GHz": (wav(rate=2**32 - 1), "rate of 4294967295"),
     "no channels": (wav(channels=0), "0 channels"),
     "too many channels": (wav(channels=65535, frame=2), "65535 channels"),
     "0 bits": (wav(bits=0), "0-bit integers"),
-    "64-bit integers": (wav(coding="i64"), "64-bit integers"),
+    "40-bit integers": (wav(coding="i40"), "40-bit integers"),
     "16-bit floats": (wav(coding="f16"), "16-bit floats"),
     "60-bit floats": (wav(coding="f64", bits=60), "60-bit floats"),
-    "odd frames": (wav(frame=3), "in 3 bytes"),
     "no fmt": (b"RIFF\0\0\0\0WAVE" + chunk(b"data", bytes(64)), "found 0 bytes in the WAV chunk 'fmt '"),
     "short fmt": (b"RIFF\0\0\0\0WAVE" + chunk(b"fmt ", bytes(14)) + chunk(b"data", bytes(64)), "found 14 bytes"),
     "short extensible fmt": (wav(tag=0xFFFE), "found 16 bytes in the WAV chunk 'fmt ', expected at least 40"),
@@ -193,7 +193,7 @@ def test_bad_files_get_one_clear_line(tmp_path, without_soundfile, content, expe
     assert message.startswith(f"{path}: ") and expected in message, message
 
 
-@pytest.mark.parametrize("content", [b"plain text, no sound", b"RIFF\0\0\0\0AVI LIST", wav(tag=ALAW), bytes(5000)])
+@pytest.mark.parametrize("content", [b"plain text, no sound", b"RIFF\0\0\0\0AVI LIST", wav(tag=GSM), bytes(5000)])
 def test_other_formats_say_which_extra_reads_them(without_soundfile, content):
     with pytest.raises(MissingExtra, match=r"pip install 'minirep\[audio\]'"):
         audio.open_recording(io.BytesIO(content))
@@ -269,7 +269,7 @@ def test_damaged_wav_files(data):
 def works_or_is_refused(content):
     try:
         recording = audio.open_recording(io.BytesIO(content))
-        assert 1 <= recording.length <= len(content) and 1000 <= recording.rate <= 768_000
+        assert 1 <= recording.length <= len(content) and 100 <= recording.rate <= 768_000
         samples = recording.read(0, recording.length)
         assert samples.shape == (recording.length,) and np.isfinite(samples).all()
         start = recording.length // 3
@@ -592,8 +592,7 @@ def test_bad_files_for_soundfile(tmp_path):
     flac = written("FLAC", "PCM_16")
     message = refused(io.BytesIO(flac[: len(flac) // 2]))
     assert "truncated" in message or "damaged" in message
-    assert "in one go" in refused(io.BytesIO(written("WAV", "GSM610", channels=1)))
-    assert "rate of 500" in refused(io.BytesIO(written("AU", "PCM_16", rate=500)))
+    assert "rate of 50," in refused(io.BytesIO(written("AU", "PCM_16", rate=50)))
     assert "no samples" in refused(io.BytesIO(written("AIFF", "PCM_16", frames=0)))
     mp3 = written("MP3", "MPEG_LAYER_III", frames=50_000)
     assert "truncated" in refused(io.BytesIO(mp3[: len(mp3) // 2]))

@@ -171,8 +171,10 @@ def test_what_is_not_a_number_is_not_hidden():
     block = net.stages[0][0]
     expand, project = block.expand_project
     broken = replace(block, expand_project=(expand, replace(project, weight=np.full_like(project.weight, np.nan))))
-    clf = Classifier(replace(net, stages=((broken,),)), RECIPES["nsynth"])
-    assert np.isnan(clf.probabilities(log_mels((1, 32, 128), 0))["class"]).all()
+    broken = replace(net, stages=((broken,),))
+    assert np.isnan(CompiledNetwork(broken)(log_mels((1, 32, 128), 0))["class"]).all()
+    with pytest.raises(MinirepError, match="head class: found NaN among the probabilities"):
+        Classifier(broken, RECIPES["nsynth"]).probabilities(log_mels((1, 32, 128), 0))
 
 
 # --- threads ------------------------------------------------------------------------------------------------------

@@ -71,7 +71,9 @@ def test_a_network_is_within_its_bounds(clf):
         assert [row.name for row in rows] == ["stem", *blocks, *ends]
         for row in rows[1 : 1 + len(blocks)]:
             used = {step.step for step in row.steps}
-            assert used == ({"fold", "merge", "identity"} if len(clf.labels) == 1 else {"fold", "collapse"})
+            assert used == (
+                {"fold", "merge", "identity", "fuse"} if len(clf.labels) == 1 else {"fold", "collapse", "fuse"}
+            )
             # A bound that is hardly used proves little. These are within what their worst cases allow, and near it.
             assert max(step.difference.used for step in row.steps) > 1e-3
             unit = np.finfo(precision).eps
@@ -126,7 +128,7 @@ def test_a_fault_in_a_merged_kernel_is_found_and_its_block_named(clf, monkeypatc
     monkeypatch.setattr(reparam, "absorb_identity", faulty)
     report = verify.verify(model(classifier()), log_mels((1, 64, 128), 0))
     assert not report.within
-    where = "paths.0.0 along time, step identity"
+    where = "paths.0.0 along time, step identity, channel 1"
     assert report.outside == [f"stages.0.0 in float32: {where}", f"stages.0.0 in float64: {where}"]
 
 
@@ -140,7 +142,7 @@ def test_stored_merged_kernels_are_compared_with_those_the_branches_give():
     weight, bias = changed.weight.copy(), changed.bias.copy()
     weight[7, 2] += 1e-3
     bias[4] += 1e-3
-    for part, value, where in (("weight", weight, "tap 7 channel 2"), ("bias", bias, "channel 4")):
+    for part, value, where in (("weight", weight, "tap 7, channel 2"), ("bias", bias, "channel 4")):
         report = verify.verify(given, x, stored | {place: replace(changed, **{part: value})})
         assert report.outside == [f"the merged kernel stored as {place}.branches.0.{part}, {where}"]
     wrong = replace(changed, weight=changed.weight[1:-1])
@@ -176,7 +178,7 @@ def test_the_weights_of_a_merged_file_are_those_of_its_network(path, clf, half, 
     out = capsys.readouterr().out
     assert f"{total - 1:,} of {total:,} weights" in out
     found = [line for line in out.splitlines() if line.startswith("NOT WITHIN ITS BOUND: ")]
-    where = "stages.1.0.paths.0.1.branches.0.weight, tap 1 channel 2 (the merged model)"
+    where = "stages.1.0.paths.0.1.branches.0.weight, tap 1, channel 2 (the merged model)"
     assert found[0] == f"NOT WITHIN ITS BOUND: {where}"
     assert all("stages.1.0: as a whole (the merged model)" in line for line in found[1:])
 
@@ -320,7 +322,7 @@ def test_one_changed_tap_beside_the_branches_of_a_checkpoint_is_found(tmp_path, 
     assert main(["verify", merged_checkpoint(tmp_path / "checkpoint.pyth", tap=1e-3)]) == 1
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == (
-        "NOT WITHIN ITS BOUND: the merged kernel stored as stages.1.1.paths.0.1.branches.0.weight, tap 17 channel 1 "
+        "NOT WITHIN ITS BOUND: the merged kernel stored as stages.1.1.paths.0.1.branches.0.weight, tap 17, channel 1 "
         "(s3.pathway0_res1.branch2.b_reparam.weight)"
     )
     pyth.write(tmp_path / "alone.pyth", pyth.checkpoint(pyth.published_state(merged="alone")))

@@ -32,7 +32,10 @@ def read_container(file: IO[bytes], size: int, name: str, partial: bool) -> Reco
 
     def open_container():
         section.seek(0)
-        return av.open(section, options=OPTIONS, metadata_errors="replace")
+        try:
+            return av.open(section, options=OPTIONS, metadata_errors="replace")
+        except TypeError:  # from version 19 on there is no other way
+            return av.open(section, options=OPTIONS)
 
     def blocks() -> Iterator[np.ndarray]:
         """All samples, mono, in blocks of at least `BLOCK` but for the last."""
@@ -49,20 +52,23 @@ def read_container(file: IO[bytes], size: int, name: str, partial: bool) -> Reco
                         pieces, waiting = [], 0
             if section.failed:
                 raise section.failed
-        except (av.error.FFmpegError, OSError) as error:
+        except (av.error.FFmpegError, OSError, ValueError) as error:
             failed = error
         if pieces:
             yield np.concatenate(pieces)
         if failed:
-            raise MinirepError(f"{name}: damaged ({failed.strerror or failed}){CUT}") from failed
+            reason = getattr(failed, "strerror", failed)
+            raise MinirepError(f"{name}: damaged ({reason}){CUT}") from failed
 
     try:
         with open_container() as container:
             expect(container.streams.audio, f"{name}: found no sound in it, expected a stream of sound")
+            if container.streams.audio[0].codec_context is None:  # some versions crash where they have no decoder
+                raise Unreadable("FFmpeg has no decoder for it")
             first = next(container.decode(audio=0), None)
             seconds = _promised(container, file, size)
-    except (av.error.FFmpegError, OSError) as error:
-        raise Unreadable(str(error.strerror or error)) from error
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise Unreadable(str(getattr(error, "strerror", error))) from error
     if first is None:
         raise MinirepError(f"{name}: found no samples, expected at least one")
     rate = whole_rate(first.sample_rate, name, LOWEST)

@@ -208,15 +208,14 @@ class Row:
     @property
     def outside(self) -> list[str]:
         """What is not within its bound: parts and steps, or else the whole."""
-        wrong = [step for step in self.steps if not step.difference.within]
-        alone = {step.part for step in wrong if step.step != "fuse"}  # what one step does wrong, all do together
-        found = [
-            ", channel ".join([f"{step.part}, step {step.step}", *map(str, step.difference.place[-1:])])
-            for step in wrong
-            if step.step != "fuse" or step.part not in alone
-        ]
+        found: dict[str, str] = {}  # of each part the first step: those behind it start from a form that is wrong
+        for s in self.steps:
+            if not s.difference.within:
+                found.setdefault(
+                    s.part, ", channel ".join([f"{s.part}, step {s.step}", *map(str, s.difference.place[-1:])])
+                )
         whole = [d for d in (self.fused, self.rounding) if d is not None and not d.within]
-        return found or ["as a whole"] * bool(whole)
+        return list(found.values()) or ["as a whole"] * bool(whole)
 
     @property
     def within(self) -> bool:
@@ -424,14 +423,14 @@ def check_merged(model: Model, merged: Model, log_mels: np.ndarray) -> Merged:
                         {"labels": model.labels, "recipe": model.recipe})  # fmt: skip
     arrays = named_arrays(theirs)
     half = all(np.array_equal(a, a.astype(np.float16)) for a in arrays.values())
-    reference = as_type(as_type(ours, np.float16), ours.dtype) if half else ours
+    nearest = named_arrays(as_type(as_type(ours, np.float16), ours.dtype) if half else ours)
     rounded, own = (named_arrays(bounds.merged_weights(network, dtype)) for dtype in (theirs.dtype, np.float64))
     weights, exact = {}, 0
-    for name, expected in named_arrays(reference).items():
+    for name, expected in named_arrays(ours).items():
         if name in arrays and arrays[name].shape == expected.shape:
             allowed = rounded[name] + own[name] + (half_rounding(expected) if half else 0)
             weights[name] = difference(arrays[name], expected, allowed)
-            exact += int((arrays[name] == expected).sum())
+            exact += int((arrays[name] == nearest[name]).sum())
     total = sum(a.size for a in named_arrays(ours).values())
     rows = [] if fields or half else check_forms(network, theirs, log_mels)
     return Merged(fields, weights, exact, total, rows)
@@ -452,9 +451,8 @@ def check_forms(network: Network, merged: Network, log_mels: np.ndarray) -> list
 
 
 def half_rounding(array: np.ndarray) -> np.ndarray:
-    """How far ``--half`` moves numbers at most."""
-    half = np.finfo(np.float16)
-    return 1.001 * np.abs(array) * float(half.eps) / 2 + float(half.smallest_subnormal)
+    """How far ``--half`` moves numbers at most: half a unit in the last place of float16."""
+    return np.spacing(np.abs(array).astype(np.float16)).astype(np.float64) / 2
 
 
 # --- all together -------------------------------------------------------------------------------------------------

@@ -56,9 +56,8 @@ import pyth  # noqa: E402
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", 2))  # of processor time for one input; an emulated processor needs more
 MEMORY, TIMES = 64 << 20, 64  # bytes that any input may take (a resampler's filters are half of it), and times its size
-TRACED = 16  # one input in so many has its memory measured while fuzzing, as that takes
-TIMES_TRACED = 4  # times as long, and so does code that tells which of its lines are reached:
-TIMES_GUIDED = 4
+TRACED = 16  # one input in so many has its memory measured while fuzzing, not its time: that slows the code down
+TIMES_GUIDED = 4  # as does code that tells which of its lines are reached: this many times the seconds
 codecs.lookup("raw_unicode_escape")  # pickletools decodes text with it: not a module that an input looks for
 LARGEST = 1 << 23  # bytes of an input: beyond what any reader takes whole, such as a pickle of 4 MiB
 HIDDEN = ("soundfile", "av", "minirep.fast")  # modules that the targets cannot import
@@ -483,7 +482,9 @@ class Judge:
             raise Finding(f"a message of more than one line, or not of letters: {message!r}")
         if self._seen:
             raise Finding("; ".join(self._seen))
-        if seconds > SECONDS * (TIMES_TRACED if traced else 1) * (TIMES_GUIDED if "atheris" in sys.modules else 1):
+        # A table is read row by row, so a large one takes longer: beyond 1 MiB the limit grows with the size.
+        allowed = SECONDS * max(1, len(data) / 2**20) * (TIMES_GUIDED if "atheris" in sys.modules else 1)
+        if not traced and seconds > allowed:
             raise Finding(f"{seconds:.1f} s for {len(data)} bytes")
         if traced and (taken := tracemalloc.get_traced_memory()[1] - before) > MEMORY + TIMES * len(data):
             raise Finding(f"{taken >> 20} MiB for {len(data)} bytes")
