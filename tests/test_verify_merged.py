@@ -232,6 +232,11 @@ def place_in_words(name: str, at: tuple) -> str:
     return f"input {at[0]}, output {at[1]}"
 
 
+def test_the_place_that_is_named_is_where_most_of_a_bound_is_used():
+    found = verify.difference(np.zeros((2, 2)), np.array([[5.0, 0.0], [1.0, 0.0]]), np.array([[50.0, 1.0], [2.0, 1.0]]))
+    assert (found.place, found.used, found.absolute, found.bound) == ((1, 0), 0.5, 5.0, 50.0)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_wrong_everywhere_by_little(kind):
     """Weights a hundred-thousandth too large, or merged with another eps."""

@@ -1,6 +1,5 @@
 """FLAC, Ogg, MP3 and other formats, decoded by the package soundfile (extra ``audio``)."""
 
-import contextlib
 import io
 from collections.abc import Callable, Iterator
 from typing import IO
@@ -48,8 +47,14 @@ def read_compressed(file: IO[bytes], size: int, wav: WavLayout | None, name: str
     lossy = sound.subtype.startswith(("VORBIS", "OPUS", "MPEG"))
     if not (lossy or partial) and sound.frames < ENDLESS and _can_seek(sound):
         expect(sound.frames, f"{name}: found no samples, expected at least one")
-        seeking = SeekingDecoder(sound, name)
-        return Recording(name, rate, sound.frames, seeking.fetch, seeking.size)
+
+        def fetch(start: int, stop: int) -> np.ndarray:
+            samples = _read(sound, stop - start, name, start)
+            if len(samples) < stop - start:
+                _enough(start + len(samples), sound.frames, 0, name)
+            return samples
+
+        return Recording(name, rate, sound.frames, fetch, max(1, BLOCK // sound.channels))
     promised, slack = (0 if sound.frames >= ENDLESS else sound.frames), sound.frames // 50
     promised, slack = (promised, slack) if mp3 is None else (mp3.promised, DELAY)
     block = max(1, (BLOCK >> 4 if partial else BLOCK) // sound.channels)  # what was decoded before damage is kept
@@ -97,18 +102,6 @@ class Section(io.RawIOBase):
         return count
 
 
-@contextlib.contextmanager
-def _failures(sound, name: str) -> Iterator[None]:
-    """Turn what soundfile raises, or what its section has kept, into a MinirepError."""
-    try:
-        yield
-        error = sound.name.failed
-    except (RuntimeError, OSError, ValueError, TypeError) as raised:
-        error = sound.name.failed or raised
-    if error:
-        raise MinirepError(f"{name}: damaged ({getattr(error, 'error_string', error)}){CUT}") from error
-
-
 def _can_seek(sound) -> bool:
     """Whether a stretch can be decoded by going there; a few old codings are read in one go only."""
     try:
@@ -117,11 +110,18 @@ def _can_seek(sound) -> bool:
         return False
 
 
-def _read(sound, count: int, name: str) -> np.ndarray:
-    """The next samples, mono: (count,), or fewer where they end."""
+def _read(sound, count: int, name: str, start: int | None = None) -> np.ndarray:
+    """The next samples, or those from ``start`` on, mono: (count,), or fewer where they end."""
     sound.seekable = lambda: False  # or soundfile itself seeks after each read to where it is: in an MP3 that does harm
-    with _failures(sound, name):
+    try:
+        if start is not None:
+            sound.seek(start)
         samples = sound.read(count, "float64", always_2d=True)  # (n, channels)
+        error = sound.name.failed
+    except (RuntimeError, OSError, ValueError, TypeError) as raised:
+        error = sound.name.failed or raised
+    if error:
+        raise MinirepError(f"{name}: damaged ({getattr(error, 'error_string', error)}){CUT}") from error
     return samples.mean(axis=1)
 
 
@@ -131,24 +131,10 @@ def _blocks(sound, size: int, name: str) -> Iterator[np.ndarray]:
         yield block
 
 
-class SeekingDecoder:
-    """Decodes a stretch of a sound by going there."""
-
-    def __init__(self, sound, name: str):
-        self.sound, self.name = sound, name
-        self.size = max(1, BLOCK // sound.channels)
-
-    def fetch(self, start: int, stop: int) -> np.ndarray:
-        """The samples [start, stop), mono: (stop - start,)."""
-        with _failures(self.sound, self.name):
-            self.sound.seek(start)
-        samples = _read(self.sound, stop - start, self.name)
-        if len(samples) < stop - start:
-            found, promised = start + len(samples), self.sound.frames
-            raise MinirepError(
-                f"{self.name}: truncated: found {found} of the {promised} samples its header promises{CUT}"
-            )
-        return samples
+def _enough(found: int, promised: float, slack: float, name: str) -> None:
+    """Raise an error if more than ``slack`` samples are missing from those that were promised."""
+    expect(found >= promised - slack, f"{name}: truncated: found {found} of the {promised:.0f} samples its header "
+           f"promises{CUT}")  # fmt: skip
 
 
 class ForwardDecoder:
@@ -167,10 +153,7 @@ class ForwardDecoder:
         try:
             while self.advance():
                 pass
-            if self.position < promised - slack:
-                raise MinirepError(
-                    f"{name}: truncated: found {self.position} of the {promised:.0f} samples its headers promise{CUT}"
-                )
+            _enough(self.position, promised, slack, name)
         except MinirepError as error:
             if not partial or not self.position:
                 raise

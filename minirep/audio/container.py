@@ -14,9 +14,7 @@ from .compressed import DELAY, ForwardDecoder, Section, Unreadable
 from .formats import HEAD, find_mp3
 from .recording import BLOCK, CUT, LOWEST, Recording, unit_scale, whole_rate
 
-DEMUXERS = (
-    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,eac3,flac,flv,matroska,webm,mov,mp4,mp3,nistsphere,ogg,tta,voc,w64,wav,wv"
-)
+DEMUXERS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,eac3,flac,matroska,webm,mov,mp4,mp3,nistsphere,ogg,tta,voc,w64,wav,wv"
 MATROSKA_DURATION = re.compile(rb"^\x1aE\xdf\xa3.*\x44\x89[\x84\x88]", re.DOTALL)  # else FFmpeg guesses it
 SLACK = 0.15  # seconds that may be missing from what a header promises: what a codec needs to begin
 OPTIONS = {"format_whitelist": DEMUXERS, "protocol_whitelist": "none"}
@@ -52,7 +50,9 @@ def read_container(file: IO[bytes], size: int, name: str, partial: bool) -> Reco
                         pieces, waiting = [], 0
             if section.failed:
                 raise section.failed
-        except (av.error.FFmpegError, OSError, ValueError) as error:
+        except MinirepError:
+            raise
+        except Exception as error:  # PyAV lets through what Python raises inside it, too
             failed = error
         if pieces:
             yield np.concatenate(pieces)
@@ -63,11 +63,13 @@ def read_container(file: IO[bytes], size: int, name: str, partial: bool) -> Reco
     try:
         with open_container() as container:
             expect(container.streams.audio, f"{name}: found no sound in it, expected a stream of sound")
-            if container.streams.audio[0].codec_context is None:  # some versions crash where they have no decoder
+            if container.streams.audio[0].codec_context is None:  # without a decoder, version 17 would crash
                 raise Unreadable("FFmpeg has no decoder for it")
             first = next(container.decode(audio=0), None)
             seconds = _promised(container, file, size)
-    except (av.error.FFmpegError, OSError, ValueError) as error:
+    except MinirepError:
+        raise
+    except Exception as error:
         raise Unreadable(str(getattr(error, "strerror", error))) from error
     if first is None:
         raise MinirepError(f"{name}: found no samples, expected at least one")

@@ -13,11 +13,11 @@ MAGIC = {
     b"fLaC": "FLAC", b"OggS": "Ogg", b"ID3": "MP3", b"FORM": "AIFF", b".snd": "AU", b"dns.": "AU", b"caff": "CAF",
     b"riff\x2e\x91\xcf\x11": "W64", b"Creative Voi": "VOC", b"NIST_1A": "NIST SPHERE", b"wvpk": "WavPack",
     b"\x1aE\xdf\xa3": "WebM or Matroska", b"0&\xb2\x75\x8e\x66\xcf\x11": "WMA", b"#!AMR": "AMR",
-    b"MAC ": "Monkey's Audio", b"ADIF": "AAC", b"TTA1": "TTA", b"FLV\x01": "FLV", b"RIFF": "RIFF", b"RIFX": "RIFF",
+    b"MAC ": "Monkey's Audio", b"ADIF": "AAC", b"TTA1": "TTA", b"RIFF": "RIFF", b"RIFX": "RIFF",
     b"RF64": "RIFF", b"BW64": "RIFF",
 }  # fmt: skip
 WAV = {b"RIFF", b"RIFX", b"RF64", b"BW64"}  # followed by a size and the word "WAVE"
-FFMPEG_ONLY = {"WMA", "WebM or Matroska", "MP4 or M4A", "AAC", "AMR", "WavPack", "Monkey's Audio", "FLV", "TTA"}
+FFMPEG_ONLY = {"WMA", "WebM or Matroska", "MP4 or M4A", "AAC", "AMR", "WavPack", "Monkey's Audio", "TTA"}
 QUICKTIME = {b"ftyp", b"moov", b"mdat", b"wide"}  # after four bytes of size: MP4, M4A, 3GP, MOV
 KBPS = {  # (version 1?, layer): the bit rates 1 to 14
     (True, 1): range(32, 449, 32),

@@ -87,7 +87,7 @@ class Pcm:
         """Warn once if the first samples that are not silent look as if they were something else."""
         assert self._begin is not None
         self._begin += raw
-        enough = 4000 if self.coding == "f32le" else LOOKED_AT  # before what is no number is refused
+        enough = 8 if self.coding == "f32le" else LOOKED_AT  # before what is no number is refused
         while len(self._begin) >= enough or (last and len(self._begin) >= 4000):
             begin, self._begin = bytes(self._begin[:LOOKED_AT]), self._begin[LOOKED_AT:]
             if np.abs(np.frombuffer(begin[: len(begin) // 8 * 8], "<i2").astype(int)).max() > 256:

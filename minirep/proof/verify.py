@@ -25,8 +25,6 @@ from ..reparam import STEPS, is_fused
 from ..tree import as_type, map_arrays, map_tree, named_arrays
 from . import bounds
 
-PRECISIONS = ("float32", "float64")
-Steps = Iterable[tuple[str, np.ndarray]]
 VIEWS = 2  # log-mels on which blocks are compared; probabilities are compared on all
 
 
@@ -90,9 +88,9 @@ def worst(differences) -> Difference:
 
 @dataclass(frozen=True)
 class Stretch:
-    """A stretch of a block between two sums, with an input to try it on.
+    """A stretch of a block between two sums, or the stem, or a head, with an input to try it on.
 
-    ``nodes`` and ``run`` take it from any form of the block; ``bound`` holds for all of them.
+    ``nodes`` and ``run`` take it from any form of what it is a part of; ``bound`` holds for all of them.
     """
 
     name: str
@@ -116,24 +114,17 @@ def parts(block: Block) -> Iterator[Stretch]:
     c_in, c = block.entry.weight.shape
     dtype = block.entry.weight.dtype
 
-    def affine(part):
-        return bounds.add([part], dtype, relu=False).error
-
     x = probe((8, 8, c_in), dtype)
-    known = bounds.start(x, dtype)
-    yield Stretch(
-        "entry",
-        lambda b: (b.entry, b.stride),
-        lambda b: ops.pointwise(x, b.entry, b.stride),
-        affine(bounds.through_pointwise(known, block.entry, block.stride)),
-    )
-    if block.shortcut is not None:
-        yield Stretch(
-            "shortcut",
-            lambda b: (b.shortcut, b.stride),
-            lambda b: ops.pointwise(x, b.shortcut, b.stride),
-            affine(bounds.through_pointwise(known, block.shortcut, block.stride)),
-        )
+    for name in ("entry", "shortcut"):
+        conv: Conv | None = getattr(block, name)
+        if conv is not None:
+            summed = bounds.through_pointwise(bounds.start(x, dtype), conv, block.stride)
+            yield Stretch(
+                name,
+                lambda b, name=name: (getattr(b, name), b.stride),
+                lambda b, name=name: ops.pointwise(x, getattr(b, name), b.stride),
+                bounds.add([summed], dtype, relu=False).error,
+            )
     for i, path in enumerate(block.paths):
         for j, layer in enumerate(path):
             length = max(len(branch.weight) for branch in layer.branches) + 2
@@ -170,26 +161,42 @@ def unchanged(old: tuple, new: tuple) -> bool:
     return describe(old) == describe(new) and all(a is news[name] for name, a in olds.items())
 
 
-def check_steps(block: Block, fused: Block) -> tuple[Step, ...]:
-    """Every step of merging on every part of a block that it changes, and all at once."""
-    forms = [("stored", block)]
-    for name, step in STEPS.items():
-        forms.append((name, step(forms[-1][1])))
-    pairs = [*pairwise(forms), (forms[0], ("fuse", fused))]
+def check_steps(parts: Iterable[Stretch], forms: list[tuple[str, Any]], fused: Any) -> tuple[Step, ...]:
+    """From each form to the next, (the step that leads to it, the form), and from the first to ``fused``: what changes.
+
+    Each of the parts is run on the same input in both.
+    """
     return tuple(
         Step(part.name, name, difference(part.run(before), part.run(after), 2 * part.bound))
-        for part in parts(block)
-        for (_, before), (name, after) in pairs
+        for part in parts
+        for (_, before), (name, after) in [*pairwise(forms), (forms[0], ("fuse", fused))]
         if not unchanged(part.nodes(before), part.nodes(after))
     )
 
 
+def check_block(block: Block, fused: Block) -> tuple[Step, ...]:
+    """Every step of merging on every part of a block that it changes, and all at once."""
+    forms = [("stored", block)]
+    for name, step in STEPS.items():
+        forms.append((name, step(forms[-1][1])))
+    return check_steps(parts(block), forms, fused)
+
+
 def check_stem(stem: Conv, fused: Conv) -> tuple[Step, ...]:
-    """The one step of merging in the stem, and as `reparam.fuse` takes it."""
+    """The one step of merging in the stem."""
     x = probe((16, 16, 1), stem.weight.dtype)
-    y, bound = ops.stem(x, stem), 2 * bounds.through_stem(bounds.start(x, x.dtype), stem).error
-    forms = {"fold": reparam.fold(stem), "fuse": fused}
-    return tuple(Step("stem", name, difference(y, ops.stem(x, form), bound)) for name, form in forms.items())
+    bound = bounds.through_stem(bounds.start(x, x.dtype), stem).error
+    part = Stretch("stem", lambda conv: (conv,), lambda conv: ops.stem(x, conv), bound)
+    return check_steps([part], [("stored", stem), ("fold", reparam.fold(stem))], fused)
+
+
+def check_head(network: Network, fused: Network, head: str) -> tuple[Step, ...]:
+    """A head, which merging leaves as it is."""
+    linear, (wt, wf) = network.heads[head], network.pool
+    x = probe((wt + 1, wf + 1, len(linear.weight)), network.dtype)
+    bound = bounds.through_head(bounds.start(x, x.dtype), network.pool, linear).error
+    part = Stretch("head", lambda n: (n.pool, n.heads[head]), lambda n: ops.logits(x, n.pool, n.heads[head]), bound)
+    return check_steps([part], [("stored", network)], fused)
 
 
 @dataclass(frozen=True)
@@ -211,9 +218,8 @@ class Row:
         found: dict[str, str] = {}  # of each part the first step: those behind it start from a form that is wrong
         for s in self.steps:
             if not s.difference.within:
-                found.setdefault(
-                    s.part, ", channel ".join([f"{s.part}, step {s.step}", *map(str, s.difference.place[-1:])])
-                )
+                channel = ", channel ".join(["", *map(str, s.difference.place[-1:])])
+                found.setdefault(s.part, f"{s.part}, step {s.step}{channel}")
         whole = [d for d in (self.fused, self.rounding) if d is not None and not d.within]
         return list(found.values()) or ["as a whole"] * bool(whole)
 
@@ -246,13 +252,13 @@ def check_network(network: Network, log_mels: np.ndarray, done=lambda: None) -> 
         x, y = y, block_forward(block, y)
         known = bounds.through_block(bounds.start(x, network.dtype), block)
         other = fused.blocks[name]
-        new = () if merged else (block_forward(other, x), check_steps(block, other))
+        new = () if merged else (block_forward(other, x), check_block(block, other))
         rows.append(check_row(name, known, y, *new))
         done()
     for head, linear in network.heads.items():
         known = bounds.through_head(bounds.start(y, network.dtype), network.pool, linear)
-        after = None if merged else ops.logits(y, fused.pool, fused.heads[head])
-        rows.append(check_row(f"heads.{head}", known, ops.logits(y, network.pool, linear), after))
+        steps = () if merged else check_head(network, fused, head)
+        rows.append(check_row(f"heads.{head}", known, ops.logits(y, network.pool, linear), steps=steps))
         rows.append(check_probabilities(head, known, ops.head(y, network.pool, linear)))
     return rows
 
@@ -264,21 +270,19 @@ def check_probabilities(head: str, logits: bounds.Known, found: np.ndarray) -> R
     return Row(f"probabilities.{head}", None, difference(exact, found, np.broadcast_to(bound, found.shape)))
 
 
-def check_backend(network: Network, log_mels: np.ndarray, steps: Steps, heads: dict[str, np.ndarray]) -> list[Row]:
-    """What a backend computes, part by part: ``steps`` yields (name, activation), ``heads`` are its probabilities.
-
-    Each part is held against the function itself on the input that the backend computed for it.
-    """
+def check_backend(network: Network, log_mels: np.ndarray, run: Any) -> list[Row]:
+    """What a backend computes: each part against the function itself, on the input that the backend computed for it."""
     known = bounds.start(log_mels[..., None].astype(network.dtype), network.dtype)
     blocks, rows = network.blocks, []
-    for name, y in steps:
+    for name, y in run.walk(log_mels):
         known = (
             bounds.through_stem(known, network.stem) if name == "stem" else bounds.through_block(known, blocks[name])
         )
         rows.append(check_row(name, known, y))
         known = bounds.start(y, network.dtype)
+    probabilities = run(log_mels)
     for head, linear in network.heads.items():
-        rows.append(check_probabilities(head, bounds.through_head(known, network.pool, linear), heads[head]))
+        rows.append(check_probabilities(head, bounds.through_head(known, network.pool, linear), probabilities[head]))
     return rows
 
 
@@ -294,7 +298,7 @@ def check_backends(network: Network, log_mels: np.ndarray) -> dict[str, list[Row
     """The compiled backend, where it is installed, on the network as it is stored and merged: {what ran: its rows}."""
     forms = {"merged": reparam.fuse(network)} | ({} if is_fused(network) else {"as stored": network})
     return {
-        f"numba, {form}": check_backend(tree, log_mels, run.walk(log_mels), run(log_mels))
+        f"numba, {form}": check_backend(tree, log_mels, run)
         for form, tree in forms.items()
         if (run := compiled(tree)) is not None
     }
@@ -490,7 +494,7 @@ class Report:
 
 def precisions(network: Network) -> tuple[str, ...]:
     """Both; but where nothing is left to merge, float64 is what float32 is held against."""
-    return PRECISIONS[:1] if is_fused(network) else PRECISIONS
+    return ("float32",) if is_fused(network) else ("float32", "float64")
 
 
 def verify(

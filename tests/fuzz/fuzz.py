@@ -66,9 +66,10 @@ NUMBERS = (0, 1, 2, 3, 7, 8, 127, 128, 255, 256, 32767, 32768, 65535, 65536, 1 <
            (1 << 32) - 1, 1 << 32, (1 << 62) - 1, (1 << 63) - 1, (1 << 64) - 1)  # fmt: skip
 
 
-def often(piece, rng: random.Random, usual: int = 50):
-    """Some bytes or a list many times over, now and then so often that every limit is reached."""
-    return piece * (usual if rng.random() < 0.96 else rng.randrange(2, max(3, LARGEST // (2 * len(piece) or 1))))
+def often(piece, rng: random.Random, usual: int = 50, size: int | None = None):
+    """Some bytes, or a list of ``size`` bytes, many times over; now and then as often as the largest input allows."""
+    most = LARGEST // max(1, len(piece) if size is None else size)
+    return piece * max(1, min(usual, most) if rng.random() < 0.96 else rng.randint(1, max(1, most)))
 
 
 # --- bytes and what is made of them ----------------------------------------------------------------------------------
@@ -246,7 +247,7 @@ def bent_settings(data: bytes, rng) -> bytes:
         case 3:
             lines[at : at + 1] = []
         case 4:
-            lines[at] = lines[at] * rng.choice((2, 50, 5000)) + rng.choice(SETTINGS) * rng.choice((0, 1, 20_000))
+            lines[at] = often(lines[at], rng, 2) + often(rng.choice(SETTINGS), rng, 1)
         case _:
             return scramble(data, rng, SETTINGS)
     return b"\n".join(lines)
@@ -346,7 +347,7 @@ def bent_json(content: bytes, rng) -> bytes:
         case 0:
             del parent[key]
         case 1 if isinstance(parent, list):
-            parent += rng.choice(([node], [node], often([node], rng)[:200_000]))
+            parent += rng.choice(([node], [node], often([node], rng, size=len(json.dumps(node)))))
         case 1:
             parent[rng.choice(("x", "weight", "bias", "Conv", "Network", "dict", "shape", "eps", ""))] = node
         case 2:
@@ -386,7 +387,8 @@ def bent_manifest(data: bytes, rng) -> bytes:
         return scramble(data, rng, CELLS)
     lines = data.splitlines(keepends=True) or [b"\n"]
     at = rng.randrange(len(lines))
-    return b"".join(lines[:at] + rng.choice(([], often(lines[at : at + 1], rng, 100)[:20_000])) + lines[at + 1 :])
+    doubled = often(lines[at : at + 1], rng, 100, 16 * len(lines[at]))
+    return b"".join(lines[:at] + rng.choice(([], doubled)) + lines[at + 1 :])
 
 
 def read_manifests(data: bytes, path: Path) -> None:
