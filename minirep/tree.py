@@ -54,4 +54,5 @@ def rounded_once(merge: Callable[[Any], Any], node: Any) -> Any:
     if dtype.kind != "f" or dtype.itemsize > 4:
         return merge(node)
     merged = merge(map_arrays(node, DoubleDouble))
-    return map_tree(merged, lambda _, part: part.rounded(dtype) if isinstance(part, DoubleDouble) else part)
+    merged = map_tree(merged, lambda _, part: part.rounded(dtype) if isinstance(part, DoubleDouble) else part)
+    return map_arrays(merged, lambda array: array.astype(dtype, copy=False))  # a bias of zeros is made in float64

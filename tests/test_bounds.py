@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from strategies import SEEDS, architectures
 
 from minirep import network, ops, reparam
-from minirep.architecture import INCEPTION, REP, build
+from minirep.architecture import INCEPTION, REP, Architecture, build
 from minirep.network import BatchNorm, Block, Conv, Depthwise, Linear, Network, block_forward
 from minirep.proof import bounds
 from minirep.tree import as_type, map_arrays, map_tree, named_arrays
@@ -369,6 +369,13 @@ def test_batch_norm_and_an_input_that_is_off():
     assert pinned(alone.error, gamma(1) * (2 + 3 + 0.5) + 0.5)
 
 
+def test_signs_do_not_matter():
+    parts = [bounds.through_pointwise(point(3.0), one(w, b, replace(BN, scale=array(s), mean=array(m))))
+             for w, b, s, m in ((2.0, 0.5, 6.0, 1.25), (-2.0, -0.5, 6.0, -1.25), (2.0, -0.5, -6.0, 1.25))]  # fmt: skip
+    errors = [bounds.add([part], np.float32, relu=False).error.item() for part in parts]
+    assert errors == [errors[0]] * 3 and errors[0] > 0
+
+
 def test_more_inputs_and_a_stride():
     x = np.arange(1.0, 13.0).reshape(1, 2, 3, 2)
     conv = Conv(array([1, 2], [-3, 4]), array(0.5, 0))
@@ -479,6 +486,20 @@ def test_neurons_on_a_knife_edge(value, times):
     assert pinned(bounds.add([part], np.float32, relu=False).error, whole)
 
 
+def test_errors_add_up_from_block_to_block():
+    net = half_network(Architecture(REP, 2, (2, 1), ((3,), (3,)), ((3,), (3,)), (1, 2), (1, 2), frames=32), 0, 0)
+    x = np.random.default_rng(0).normal(size=(1, 16, 16)).astype(np.float32)
+    known = bounds.through_stem(bounds.start(x[..., None], np.float32), net.stem)
+    found = dict(bounds.through_stages(net, x, np.float32))
+    assert np.array_equal(found["stem"].error, known.error)
+    for name, block in net.blocks.items():
+        known = bounds.through_block(known, block)
+        if name in ("stages.0.1", "stages.1.0"):
+            assert np.array_equal(found[f"stage{int(name[7]) + 1}"].error, known.error)
+    logits = bounds.network_logits(net, x, np.float32)["class"]
+    assert np.array_equal(logits.error, bounds.through_head(known, net.pool, net.heads["class"]).error)
+
+
 # --- where nothing, or little, is promised ------------------------------------------------------------------------
 
 
@@ -576,3 +597,19 @@ def test_bounds_of_merged_weights():
     ):
         assert pinned(found[f"stages.0.0.{name}.weight"], gamma(9, U64) * weight), name
         assert pinned(found[f"stages.0.0.{name}.bias"], gamma(11, U64) * bias), name
+
+
+def test_bounds_of_a_collapse():
+    """What is summed are the channels between the two; a factor that underflows in the first is multiplied by the
+    weights of both.
+    """
+    layer = Depthwise("time", (one(1.0),), False)
+    wide = Conv(array([1.0, -2.0, 3.0])), Conv(array([4.0], [5.0], [-6.0]))
+    net = bare(Block(one(1.0), ((layer,),), wide, None, (1, 1)))
+    found = named_arrays(bounds.merged_weights(net, np.float32))
+    assert pinned(found["stages.0.0.expand_project.0.weight"], gamma(1 + 3 + 16) * (4 + 10 + 18))
+    zero = array(0.0)
+    steep = one(1e6, bn=BatchNorm(array(1e-39), zero, zero, array(3.0), 1.0)), one(1e10)
+    net = bare(Block(one(1.0), ((layer,),), steep, None, (1, 1)))
+    found = named_arrays(bounds.merged_weights(net, np.float32))
+    assert 1e6 * 1e-39 / 2 * 1e10 <= found["stages.0.0.expand_project.0.weight"].item() <= 1e-18

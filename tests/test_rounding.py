@@ -188,3 +188,9 @@ def test_a_relu_on_a_branch_is_refused():
     with_relu = network.map_blocks(lambda block: block.map_layers(change))
     with pytest.raises(minirep.MinirepError, match="ReLU on a depthwise branch"):
         minirep.fuse(with_relu)
+
+
+def test_a_convolution_without_bias_gets_one_of_its_own_type():
+    network = minirep.random_network(minirep.Architecture(width=4, depths=(1,) * 4))
+    bare = network.map_blocks(lambda block: replace(block, entry=replace(block.entry, bn=None)))
+    assert {array.dtype for array in named_arrays(minirep.fuse(bare)).values()} == {np.dtype(np.float32)}

@@ -5,6 +5,7 @@ Every field of every node of a merged tree is changed, one at a time, and every 
 
 import dataclasses
 from dataclasses import replace
+from fractions import Fraction
 from functools import cache, reduce
 
 import numpy as np
@@ -15,6 +16,7 @@ from strategies import log_mels
 from minirep import RECIPES, random_network, reparam
 from minirep.architecture import INCEPTION, REP, Architecture
 from minirep.cli import main
+from minirep.exact import DoubleDouble
 from minirep.files.modelfile import Model, write_model
 from minirep.files.models import read
 from minirep.network import BatchNorm, Conv, Linear
@@ -319,6 +321,66 @@ def test_a_function_that_differs_is_found_where_no_array_does(monkeypatch):
     honest = verify.difference
     monkeypatch.setattr(verify, "difference", lambda a, b, bound: same if a.ndim < 4 else honest(a, b, bound))
     assert check(given, right._replace(network=wrong)).outside == ["stages.1.0: as a whole"]
+
+
+# --- numbers of a hundred bits, on which the correctly rounded weights rest -----------------------------------------
+
+
+def exactly(x: DoubleDouble) -> np.ndarray:
+    pairs = zip(x.high.ravel().tolist(), x.low.ravel().tolist())
+    return np.array([Fraction(high) + Fraction(low) for high, low in pairs], object).reshape(x.shape)
+
+
+def nearest(value: Fraction) -> np.float32:
+    guess = np.float32(float(value))
+    around = [np.nextafter(guess, np.float32(-np.inf)), guess, np.nextafter(guess, np.float32(np.inf))]
+    return min(around, key=lambda x: (abs(Fraction(float(x)) - value), int(np.array(x).view(np.uint32)) & 1))
+
+
+def pairs(rng, *shape) -> DoubleDouble:
+    high = rng.normal(size=shape)
+    return DoubleDouble(high, np.spacing(np.abs(high)) * rng.uniform(-0.49, 0.49, shape))
+
+
+@pytest.mark.parametrize("k", [3, 4, 7, 8])
+def test_products_of_matrices_that_cancel_round_once(k):
+    """Large terms that cancel leave float64 with few digits, often too few to tell to which side to round."""
+    rng = np.random.default_rng(k)
+    a, b = pairs(rng, 80, k), pairs(rng, k, 3)
+    a[:, :2] = a[:, :2] * DoubleDouble(2.0**27)
+    b[1] = DoubleDouble(0.0) - b[0] * a[:1, 0] / a[:1, 1]
+    a[:, 1] = a[:, 0] * (a[:1, 1] / a[:1, 0])
+    exact = exactly(a) @ exactly(b)
+    found = (a @ b).rounded(np.float32)
+    assert max(float(np.abs(exactly(a)[:, 0] * exactly(b)[0, 0]).max()), 1) > 2**20
+    assert [*found.ravel()] == [nearest(value) for value in exact.ravel()]
+
+
+@pytest.mark.parametrize("k", [1, 2, 5, 8, 33])
+def test_a_bias_times_a_matrix_keeps_its_digits(k):
+    """It is a summand of the merged bias: more is added to it."""
+    rng = np.random.default_rng(k)
+    a, b = pairs(rng, k), pairs(rng, k, 4)
+    sizes = np.abs(exactly(a)) @ np.abs(exactly(b))
+    assert all(abs(found - want) <= size * Fraction(1, 2**97)
+               for found, want, size in zip(exactly(a @ b), exactly(a) @ exactly(b), sizes))  # fmt: skip
+
+
+def test_a_number_next_to_a_tie_stays_on_its_side():
+    """The upper half lies a bit beside the tie, the lower half points to it, and the sum is still beside it."""
+    for last in (0, 1):
+        tie = 1 + last * 2.0**-23 + 2.0**-24
+        for side in (-1, 1):
+            high = np.nextafter(tie, 2.0 * side)
+            number = DoubleDouble([high], [-side * np.spacing(1.0) * 0.4])
+            assert number.rounded(np.float32)[0] == nearest(exactly(number)[0])
+
+
+def test_putting_a_number_into_an_array_keeps_both_halves():
+    x, one = DoubleDouble(np.zeros(3)).copy(), DoubleDouble(1.0, 2.0**-60)
+    x[1] = one
+    x[2] = x[1] + 1
+    assert [*exactly(x)] == [0, 1 + Fraction(1, 2**60), 2 + Fraction(1, 2**60)]
 
 
 # --- the command --------------------------------------------------------------------------------------------------
