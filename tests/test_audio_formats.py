@@ -89,8 +89,9 @@ def test_a_whole_file_gives_no_warning():
 @pytest.mark.parametrize("tail", [b"", chunk(b"LIST", b"odd")])
 @pytest.mark.parametrize("data", [DATA, DATA[:-1]])
 def test_a_second_wav_behind_the_first_is_told(data, tail):
-    with pytest.warns(MinirepWarning, match="another WAV behind the first"):
-        assert len(read(wav(data, after=tail) + wav(DATA))) == len(data) // 2
+    for sizes in ({}, {"riff_size": 0})[: 1 if tail else 2]:
+        with pytest.warns(MinirepWarning, match="another WAV behind the first"):
+            assert len(read(wav(data, after=tail, **sizes) + wav(DATA))) == len(data) // 2
 
 
 # --- WAV: codings ----------------------------------------------------------------------------------------------------
@@ -248,6 +249,14 @@ def test_frames_of_mpeg_audio(frame, more, junk):
     assert (found.start, found.stop) == (more, more + 4 * size)
 
 
+@pytest.mark.parametrize("second", range(0xE0, 0x100))
+def test_reserved_headers_are_no_frames(second):
+    for third in range(256):
+        found = formats.frame(bytes((0xFF, second, third, 0, 255, 255)))
+        reserved = second >> 3 & 3 == 1 or third >> 4 in (0, 15) or third >> 2 & 3 == 3
+        assert found is None or found[1] == "AAC" or not reserved
+
+
 @given(st.integers(8, 2**13 - 1), st.integers(3, 5))
 def test_frames_of_aac(size, count):
     header = bytes((0xFF, 0xF1, 0x50, 0x80 | size >> 11, size >> 3 & 255, (size & 7) << 5 | 31, 0xFC))
@@ -300,7 +309,11 @@ APE = b"APETAGEX" + struct.pack("<4I", 2000, 60_032, 1, 0xA0000000) + bytes(60_0
 ID3V1 = b"TAG" + b"title".ljust(125)
 
 
-@pytest.mark.parametrize("before", [b"", ID3, ID3 + ID3, bytes(5000), ID3 + bytes(100)], ids=len)
+FOOTER = b"ID3\4\0\x10\0\0\0\5" + bytes(5) + b"3DI\4\0\x10\0\0\0\5"
+PICTURE = b"ID3\3\0\0\0\4\0\0" + bytes(4 << 14)  # more than is looked through
+
+
+@pytest.mark.parametrize("before", [b"", ID3, ID3 + ID3, bytes(5000), ID3 + bytes(100), FOOTER + PICTURE], ids=len)
 @pytest.mark.parametrize("after", [b"", ID3V1, APE, APE + ID3V1, b"\xff\xfb\x90"], ids=len)
 def test_tags_and_pictures_are_no_sound_and_no_promise(before, after):
     _, others = mp3(LOUD)
@@ -483,17 +496,25 @@ def test_an_m4a_that_was_cut(monkeypatch):
     assert 1.5 < len(read(stream[: len(stream) * 6 // 10])) / 44100 < 1.95
 
 
+def test_a_stream_that_changes_is_refused():
+    mono, stereo = by_av("aac", layout="mono"), by_av("aac")
+    for content in (mono + stereo, stereo + mono):
+        assert "found a change to 44100 Hz and" in refused(content) and "ffmpeg -i" in refused(content)
+
+
 @pytest.mark.parametrize(
     "playlist",
     [
         "ffconcat version 1.0\nfile '{}'\n",
+        "ffconcat version 1.0\nfile secret.wav\n",
         "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nfile://{}\n#EXT-X-ENDLIST\n",
         "[playlist]\nFile1={}\n",
         "<smil><audio src='{}'/></smil>",
     ],
 )
-def test_no_file_leads_to_another(tmp_path, playlist):
+def test_no_file_leads_to_another(tmp_path, monkeypatch, playlist):
     pytest.importorskip("av")
+    monkeypatch.chdir(tmp_path)
     secret = tmp_path / "secret.wav"
     secret.write_bytes(wav(DATA))
     for name in ("list.m3u8", "list.ffconcat", "list.wav"):

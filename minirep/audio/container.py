@@ -16,6 +16,7 @@ from .recording import BLOCK, CUT, LOWEST, Recording, unit_scale, whole_rate
 
 DEMUXERS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,eac3,flac,matroska,webm,mov,mp4,mp3,nistsphere,ogg,tta,voc,w64,wav,wv"
 MATROSKA_DURATION = re.compile(rb"^\x1aE\xdf\xa3.*\x44\x89[\x84\x88]", re.DOTALL)  # else FFmpeg guesses it
+MAX_CHANNELS = 8  # FFmpeg keeps the samples of more elsewhere, and where a file is damaged, PyAV does not find them
 SLACK = 0.15  # seconds that may be missing from what a header promises: what a codec needs to begin
 OPTIONS = {"format_whitelist": DEMUXERS, "protocol_whitelist": "none"}
 
@@ -41,8 +42,10 @@ def read_container(file: IO[bytes], size: int, name: str, partial: bool) -> Reco
         try:
             with open_container() as container:
                 for frame in _frames(container, av.error.InvalidDataError):
-                    if frame.sample_rate != rate:
-                        raise MinirepError(f"{name}: found a sample rate that changes, expected {rate} throughout")
+                    if _form(frame) != form:  # FFmpeg's program converts this
+                        raise MinirepError(
+                            f"{name}: found a change to {_form(frame)}, expected {form}: ffmpeg -i FILE out.wav"
+                        )
                     pieces.append(_mono(frame))
                     waiting += len(pieces[-1])
                     if waiting >= BLOCK:
@@ -73,7 +76,8 @@ def read_container(file: IO[bytes], size: int, name: str, partial: bool) -> Reco
         raise Unreadable(str(getattr(error, "strerror", error))) from error
     if first is None:
         raise MinirepError(f"{name}: found no samples, expected at least one")
-    rate = whole_rate(first.sample_rate, name, LOWEST)
+    rate, form = whole_rate(first.sample_rate, name, LOWEST), _form(first)
+    expect(len(first.layout.channels) <= MAX_CHANNELS, f"{name}: found {form}, expected at most {MAX_CHANNELS}")
     decoder = ForwardDecoder(blocks, name, seconds * rate, SLACK * rate, partial)
     return Recording(name, rate, decoder.length, decoder.fetch)
 
@@ -100,6 +104,11 @@ def _frames(container, damaged: type[Exception]) -> Iterator:
             yield from packet.decode()
         except damaged as error:
             failed = error
+
+
+def _form(frame) -> str:
+    """What must stay the same from frame to frame."""
+    return f"{frame.sample_rate} Hz and {len(frame.layout.channels)} channels"
 
 
 def _mono(frame) -> np.ndarray:

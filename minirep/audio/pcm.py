@@ -34,7 +34,7 @@ class Pcm:
         self._file, self._rest = file, b""  # bytes not decoded yet
         self._left: int | None = None  # bytes to come, if that is known
         self._begin: bytearray | None = bytearray()  # of raw samples, until they were looked at
-        self.doubt = ""  # what may be wrong with them if nothing is heard
+        self.doubt, self._pace = "", ""  # what may be wrong with them if nothing is heard; with their rate, if live
         begin = b"" if coding in RAW else self._read_exactly(12, may_end=True)
         if frame(begin):  # of MP3 or AAC, perhaps: only the next ones can tell
             begin += self._read_exactly(HEAD, may_end=True)
@@ -91,7 +91,8 @@ class Pcm:
         while len(self._begin) >= enough or (last and len(self._begin) >= 4000):
             begin, self._begin = bytes(self._begin[:LOOKED_AT]), self._begin[LOOKED_AT:]
             if np.abs(np.frombuffer(begin[: len(begin) // 8 * 8], "<i2").astype(int)).max() > 256:
-                found, self.doubt = doubts(begin, self.coding, self.channels, self.rate)
+                found, doubt = doubts(begin, self.coding, self.channels, self.rate)
+                self.doubt = self._pace or doubt
                 if found:
                     warn(f"standard input: these samples look like {found}")
                 self._begin = None
@@ -102,7 +103,9 @@ class Pcm:
     def look_at_pace(self, found: float) -> None:
         """Doubt the rate of raw samples of which a live source delivers ``found`` a second."""
         if self.coding != "wav" and not 0.9 < found / self.rate < 1.1 and found < 7 * self.rate:
-            self.doubt = f"{found:.0f} samples arrive in a second: if the sound is live, is --rate {self.rate} right?"
+            self.doubt = self._pace = (
+                f"{found:.0f} samples arrive in a second: if the sound is live, is --rate {self.rate} right?"
+            )
 
     def _read_some(self, most: int) -> bytes:
         """At least one byte, unless the stream has ended."""
