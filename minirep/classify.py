@@ -13,6 +13,7 @@ from .check import check
 from .errors import MinirepError, MissingExtra, expect
 from .frontend import log_mel_views
 from .network import Network, forward
+from .precision import precision_of
 from .recipe import MELS, Recipe, numbered_labels
 from .reparam import fuse
 from .text import printable, quoted
@@ -85,6 +86,11 @@ class Classifier:
     def backend(self) -> str:
         """What computes: "numpy" or "numba"."""
         return self._prepared[0]
+
+    @property
+    def precision(self) -> str:
+        """In what it computes: "float32", or what `load` was told (`minirep.precision`)."""
+        return precision_of(self.network)
 
     def classify(self, source: Any, rate: int | None = None, views: int | None = None) -> Prediction:
         """Classify a file (path or binary stream), or mono samples (n,) together with their rate.

@@ -1,4 +1,4 @@
-"""More exact numbers than NumPy's own: roots of fractions, and arrays of double-doubles.
+"""Numbers that NumPy lacks: roots of fractions, arrays of double-doubles, and bfloat16.
 
 The proofs run `minirep.reparam` and `minirep.ops` on fractions. `minirep.fuse` merges float32 networks as
 double-doubles and rounds each weight once, at the end. A double-double is the unevaluated sum of two float64 and has
@@ -38,6 +38,20 @@ def _rational_root(value: Fraction) -> Fraction:
     if root * root != value:
         raise ValueError(f"{value} has no rational square root")
     return root
+
+
+def round_bfloat16(x: Array) -> Array:
+    """Round float32 to the nearest bfloat16, ties to even; the result is float32 with 16 zero bits at its end.
+
+    bfloat16 is the upper half of a float32: its sign, its exponent, and 7 of its 23 fraction bits. Adding just under
+    half of the lower half's range, and one more if the upper half is odd, carries into the upper half where it should.
+
+    >>> round_bfloat16(np.float32([1 + 2**-8, 1 + 3 * 2**-8, 3.14159]))  # two ties, and a number in between
+    array([1.      , 1.015625, 3.140625], dtype=float32)
+    """
+    bits = x.view(np.uint32)
+    rounded = (bits + (0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).view(np.float32)
+    return np.where(np.isnan(x), x, rounded)
 
 
 def two_sum(a: Array, b: Array) -> tuple[Array, Array]:

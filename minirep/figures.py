@@ -144,7 +144,7 @@ def _lanes(events: list[Event]) -> list[tuple[str, list[Event]]]:
     lanes: dict[str, list[Event]] = {}
     for event in events:
         lanes.setdefault(f"{event.head}: {event.label}" if len(heads) > 1 else event.label, []).append(event)
-    return sorted(lanes.items(), key=lambda lane: -sum(event.end - event.start for event in lane[1]))[:MAX_LANES]
+    return sorted(lanes.items(), key=lambda lane: -sum(event.seconds for event in lane[1]))[:MAX_LANES]
 
 
 def _draw_log_mel(axes, picture: LongLogMel) -> None:
@@ -161,7 +161,7 @@ def _draw_log_mel(axes, picture: LongLogMel) -> None:
 
 def _draw_lanes(axes, lanes: list[tuple[str, list[Event]]], seconds: float) -> None:
     for lane, (_, events) in enumerate(lanes):  # what is shorter than a dot would not be seen
-        spans = [(event.start, max(event.end - event.start, seconds / 800)) for event in events]
+        spans = [(event.start, max(event.seconds, seconds / 800)) for event in events]
         axes.broken_barh(spans, (lane - 0.4, 0.8), facecolors=f"C{lane % 10}")
     axes.set_yticks(range(len(lanes)), [label for label, _ in lanes])
     unit = "h:mm:ss" if seconds >= 3600 else "m:ss" if seconds >= 60 else "s"

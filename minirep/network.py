@@ -56,6 +56,7 @@ class Conv:
     bias: Array | None = None  # (Cout,)
     bn: BatchNorm | None = None
     relu: bool = False
+    bfloat16: bool = False  # its weight is rounded to bfloat16; so is its input where it runs (`minirep.precision`)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from .exact import sqrt
+from .exact import round_bfloat16, sqrt
 
 if TYPE_CHECKING:
     from .network import Array, BatchNorm, Conv, Depthwise, Linear
@@ -139,9 +139,14 @@ def stem(x: Array, conv: Conv) -> Array:
     return max_pool(epilogue(conv2d(x, conv.weight, (2, 2), (kt // 2, kf // 2)), conv))
 
 
+def products(x: Array, conv: Conv) -> Array:
+    """The sums of a 1 x 1 convolution. In bfloat16 its factors are rounded; products and sums are float32."""
+    return matmul(round_bfloat16(x) if conv.bfloat16 else x, conv.weight)
+
+
 def pointwise(x: Array, conv: Conv, stride: tuple[int, int] = (1, 1)) -> Array:
     """A 1 x 1 convolution at every stride-th position: (N, T, F, Cin) -> (N, T', F', Cout), rounding up."""
-    return epilogue(matmul(x[:, :: stride[0], :: stride[1]], conv.weight), conv)
+    return epilogue(products(x[:, :: stride[0], :: stride[1]], conv), conv)
 
 
 def depthwise(x: Array, layer: Depthwise) -> Array:
@@ -167,8 +172,8 @@ def expand_project(x: Array, convs: tuple[Conv, ...], residual: Array) -> Array:
         stop = min(start + step, len(x))
         h = x[start:stop]
         for conv in convs[:-1]:
-            h = epilogue(h @ conv.weight, conv)
-        h = epilogue(h @ convs[-1].weight, convs[-1], rest[start:stop])
+            h = epilogue(products(h, conv), conv)
+        h = epilogue(products(h, convs[-1]), convs[-1], rest[start:stop])
         y[start:stop] = relu(h)
     return y.reshape(residual.shape)
 

@@ -69,6 +69,7 @@ def collapse(first: Conv, second: Conv) -> Conv:
 
     Weights are (Cin, Cout) and act from the right, so the product reads W1 W2 here.
     """
+    expect(not second.bfloat16, "fuse: found weights rounded to bfloat16; expected float32: merge, then round")
     return replace(second, weight=first.weight @ second.weight, bias=first.bias @ second.weight + second.bias)
 
 

@@ -36,13 +36,21 @@ ENDLESS = 1 << 62  # samples: the length of a recording whose end is not known
 
 @dataclass(frozen=True)
 class Event:
-    """A sound that was heard from ``start`` to ``end`` (seconds), at most with the probability ``confidence``."""
+    """A sound that was heard from ``start`` to ``end`` (seconds), at most with the probability ``confidence``.
+
+    ``end`` is None while the sound goes on (see `Stream.changes`).
+    """
 
     start: float
-    end: float
+    end: float | None
     label: str
     confidence: float
     head: str = "class"
+
+    @property
+    def seconds(self) -> float:
+        """How long it lasted; 0 while it goes on."""
+        return 0.0 if self.end is None else self.end - self.start
 
 
 def usual_threshold(classifier: Classifier) -> float:
@@ -61,12 +69,19 @@ class Stream:
     (rounded to whole frames: see ``stream.hop``) a window of one clip is classified, and the probabilities of the
     last ``smooth`` windows are averaged. A label starts an event when it reaches ``threshold``, and the event lasts
     until the label falls below half of it or another reaches it. Labels in ``ignore`` make no events. The default
-    threshold is the model's own, if its provenance has one (the shipped model: 0.9), else 0.5.
+    threshold is the model's own, if its provenance has one (the shipped model: 0.9), else 0.5. For ``cooldown`` seconds
+    after the end of an event, its label starts no other.
+
+    With ``gate``, a window whose root mean square, in decibels below that of samples of 1, is lower is not passed to
+    the network: it counts as "silence" with the probability 1 in a head that has this label, and as nothing at all in
+    any other head. ``stream.gated`` counts these windows.
 
         stream = minirep.Stream(clf, rate=16000)
         for block in microphone:                 # (n,) arrays of any length
-            for event in stream.feed(block):
+            for event in stream.feed(block):     # those that have ended
                 print(event.label, event.start, event.end)
+            for event in stream.changes:         # every start (its end is None) and every end, in order
+                print(event)
         last = stream.close()
     """
 
@@ -78,6 +93,8 @@ class Stream:
         threshold: float | None = None,
         smooth: int = SMOOTH,
         ignore: Iterable[str] = IGNORED,
+        cooldown: float = 0.0,
+        gate: float | None = None,
     ):
         recipe = classifier.recipe
         threshold = usual_threshold(classifier) if threshold is None else threshold
@@ -86,20 +103,26 @@ class Stream:
             f"stream: found hop {hop!r}, threshold {threshold!r}, smooth {smooth!r}; expected a hop above 0, "
             "a threshold above 0 and up to 1, and a whole number of windows of at least 1",
         )
+        expect(0 <= cooldown < math.inf, f"stream: found cooldown {cooldown!r}, expected seconds, at least 0")
+        expect(gate is None or gate <= 0, f"stream: found gate {gate!r}, expected decibels, at most 0")
         self.classifier = classifier
         self.rate = from_array(np.zeros(1), rate).rate  # or an error that says what is wrong with it
         self.window = (recipe.clip - 1) / recipe.rate  # seconds
         self.skipped = 0  # windows left out because the machine was too slow
         self.load = 0.0  # seconds of work for a second of sound, as of late: above 1 we cannot keep up
-        self.log_mel: np.ndarray | None = None  # (frames, 128) of the last window, and
-        self.start = 0.0  # where it began, in seconds
+        self.gated = 0  # windows below the gate
+        self.changes: list[Event] = []  # at the last feed() or close(): events that started (end None) or ended
+        self.start = 0.0  # where the last window began, in seconds
+        self._gate = 0.0 if gate is None else 10 ** (gate / 10)  # the least mean square of a window that counts
+        self._short: np.ndarray | None = None  # the log-mel of a stream that is shorter than a window
         self._step = max(1, round(hop * recipe.rate / recipe.hop))  # frames from one window to the next
         self._resampler = StreamResampler(self.rate, recipe.rate)
         self._log_mels = SlidingLogMel(recipe)
         self._next = 0  # first frame of the next window
         self._closed = False
         heads = classifier.labels.items()
-        self._trackers = [EventTracker(h, names, self.hop, threshold, smooth, set(ignore)) for h, names in heads]
+        ignored = set(ignore)
+        self._trackers = [EventTracker(h, names, self.hop, threshold, smooth, ignored, cooldown) for h, names in heads]
 
     @property
     def hop(self) -> float:
@@ -119,13 +142,15 @@ class Stream:
     def feed(self, samples: np.ndarray, catch_up: bool = False) -> list[Event]:
         """Take the next mono samples, as many as there are; gives the events that have ended.
 
+        ``stream.changes`` has them too, and the events that have started meanwhile, in the order of what happened.
         With ``catch_up``, of several windows that are due only the newest is classified; the others count as skipped.
         """
         expect(not self._closed, "stream: found samples after its end; expected a new Stream for them")
         samples = np.asarray(samples)
         if samples.size:
             self._resampler.append(from_array(samples, self.rate).read(0, len(samples)))
-        return self._classify_due(catch_up)
+        self.changes = self._classify_due(catch_up)
+        return [event for event in self.changes if event.end is not None]
 
     def _classify_due(self, catch_up: bool = False) -> list[Event]:
         events = []
@@ -141,6 +166,7 @@ class Stream:
 
         A stream shorter than one window is treated as `minirep.Classifier.classify` treats a short recording.
         """
+        self.changes = []
         if self._closed:
             return []
         self._closed = True
@@ -152,32 +178,51 @@ class Stream:
             self._next = last
             events += self._classify_window()
         elif last < 0 < settled:
-            log_mel = log_mel_views(self._resampler.take(settled), recipe.rate, recipe, 1)[0]
-            events += self._track(log_mel, 0.0, settled / recipe.rate)
-        return events + [event for tracker in self._trackers for event in tracker.finish(self.seconds)]
+            samples = self._resampler.take(settled)
+            self._short = log_mel_views(samples, recipe.rate, recipe, 1)[0]
+            events += self._track(samples, settled / recipe.rate)
+        self.changes = events + [event for tracker in self._trackers for event in tracker.finish(self.seconds)]
+        return [event for event in self.changes if event.end is not None]
 
     def _due(self) -> int:
         """How many windows are complete and wait to be classified."""
         spare = self._resampler.settled - self._next * self.classifier.recipe.hop - self._log_mels.length
         return spare // (self._step * self.classifier.recipe.hop) + 1
 
+    @property
+    def log_mel(self) -> np.ndarray | None:
+        """(frames, 128) of the last window; None before the first."""
+        return self._log_mels.current() if self._short is None else self._short
+
     def _classify_window(self) -> list[Event]:
         begin, recipe = time.perf_counter(), self.classifier.recipe
         start = self._next * recipe.hop
         new = self._resampler.take(start + self._log_mels.length - self._resampler.taken)
-        log_mel = self._log_mels.move_to(self._next, new)
-        self._next += self._step
-        events = self._track(log_mel, start / recipe.rate, self.window)
+        self._log_mels.move_to(self._next, new)
+        self._next, self.start = self._next + self._step, start / recipe.rate
+        events = self._track(self._log_mels.samples, self.window)
         load = (time.perf_counter() - begin) / self.hop
         self.load += (load - self.load) * (0.2 if self.load else 1.0)
         return events
 
-    def _track(self, log_mel: np.ndarray, start: float, length: float) -> list[Event]:
-        """Classify a window's log-mel and tell the trackers. A window speaks for the moment in its middle."""
-        self.log_mel, self.start = log_mel, start
-        probabilities = self.classifier.probabilities(log_mel[None])
-        middle = start + length / 2
+    def _track(self, samples: np.ndarray, length: float) -> list[Event]:
+        """Classify the last window and tell the trackers. A window speaks for the moment in its middle."""
+        if self._is_quiet(samples):
+            self.gated += 1
+            probabilities = {t.head: t.silence[None] for t in self._trackers}
+        else:
+            log_mel = self.log_mel
+            assert log_mel is not None
+            probabilities = self.classifier.probabilities(log_mel[None])
+        middle = self.start + length / 2
         return [event for t in self._trackers for event in t.add(middle, probabilities[t.head][0])]
+
+    def _is_quiet(self, samples: np.ndarray) -> bool:
+        """Whether the mean square of a window's samples (n,) is below the gate."""
+        if not self._gate:
+            return False
+        x = samples.astype(np.float64)
+        return bool(x @ x < self._gate * len(x))
 
 
 def events_of(recording: Recording, stream: Stream) -> Iterator[list[Event]]:
@@ -259,59 +304,81 @@ class SlidingLogMel:
         inner_to = (self.length - recipe.window + before) // recipe.hop + 1  # and t * hop - before + window <= length
         self._from = min(inner_from, self.frames)
         self._to = max(self._from, min(inner_to, self.frames))
-        self._samples = np.zeros(0, np.float32)  # the window's
-        self._inner = np.zeros((0, MELS), np.float32)  # its inner frames' log-mel
-        self._at = 0  # its first frame, counted from the start of the stream
+        self.samples = np.zeros(0, np.float32)  # the window's
+        self._frame = -1  # its first frame, counted from the start of the stream
+        self._inner = np.zeros((0, MELS), np.float32)  # inner frames' log-mel, of the last window that had it computed
+        self._at, self._log_mel = -1, self._inner  # that window's first frame; its log-mel
 
-    def move_to(self, frame: int, new: np.ndarray) -> np.ndarray:
-        """The log-mel (recipe's frames, 128) of the window from ``frame`` on.
+    def move_to(self, frame: int, new: np.ndarray) -> None:
+        """Go on to the window from ``frame`` on; ``new`` are the samples that follow the last window's end, up to its.
 
-        ``new`` are the samples that follow the last window's end, up to this one's.
+        Nothing is computed yet.
         """
-        self._samples = np.concatenate([self._samples, new])[-self.length :]
-        kept = self._inner[frame - self._at :]
-        self._at = frame
-        edges = self._from + self.frames - self._to
-        stretches = (0, self._from), (self._to, self.frames), (self._from + len(kept), self._to)
-        cuts = [cut_frames(self._samples, first, last, self.recipe) for first, last in stretches if first < last]
-        rows = log_mel_of_frames(np.concatenate(cuts), self.recipe)
-        self._inner = np.concatenate([kept, rows[edges:]])
-        return pad_frames(np.concatenate([rows[: self._from], self._inner, rows[self._from : edges]]), self.recipe)
+        self.samples = np.concatenate([self.samples, new])[-self.length :]
+        self._frame = frame
+
+    def current(self) -> np.ndarray | None:
+        """The log-mel (recipe's frames, 128) of the window; None before the first."""
+        if self._at != self._frame:
+            kept = self._inner[self._frame - max(self._at, 0) :]
+            self._at = self._frame
+            edges = self._from + self.frames - self._to
+            stretches = (0, self._from), (self._to, self.frames), (self._from + len(kept), self._to)
+            cuts = [cut_frames(self.samples, first, last, self.recipe) for first, last in stretches if first < last]
+            rows = log_mel_of_frames(np.concatenate(cuts), self.recipe)
+            self._inner = np.concatenate([kept, rows[edges:]])
+            whole = np.concatenate([rows[: self._from], self._inner, rows[self._from : edges]])
+            self._log_mel = pad_frames(whole, self.recipe)
+        return self._log_mel if self._at >= 0 else None
 
 
 class EventTracker:
     """Turns the probabilities of one head, window after window, into events.
 
     An event begins at a higher probability than it needs to go on (hysteresis): one sound whose probability wavers
-    around the threshold is one event.
+    around the threshold is one event. For ``cooldown`` seconds after its end, its label begins no other.
     """
 
-    def __init__(self, head: str, labels: tuple[str, ...], hop: float, threshold: float, smooth: int, ignore: set[str]):
+    def __init__(
+        self,
+        head: str,
+        labels: tuple[str, ...],
+        hop: float,
+        threshold: float,
+        smooth: int,
+        ignore: set[str],
+        cooldown: float = 0.0,
+    ):
         self.head, self.labels, self.hop = head, labels, hop
+        self.silence = np.array([label == "silence" for label in labels], np.float32)  # what a gated window counts as
         self.best: tuple[str, float] | None = None  # (label, probability) of what is most probable now
         self._threshold, self._release, self._ignored = threshold, RELEASE * threshold, ignore
         self._recent: deque[tuple[float, np.ndarray]] = deque(maxlen=smooth)  # (moment, probabilities), the last few
         self._label: int | None = None  # index of the event's label while one goes on, and then
         self._start = self._last = self._peak = 0.0  # its start, the last moment it was heard, its highest probability
+        self._cooldown = cooldown
+        self._ends: dict[int, float] = {}  # of each label's last event
 
     def add(self, moment: float, probabilities: np.ndarray) -> list[Event]:
-        """Take a window's probabilities (classes,); gives the event that it ended, if it did."""
+        """Take a window's probabilities (classes,); gives the events that it ended and started, in this order."""
         first = not self._recent  # it speaks for all that was before it, too
         self._recent.append((moment, probabilities))
         moment = sum(m for m, _ in self._recent) / len(self._recent)  # averaging over the past is late: this is not
         p = np.mean([p for _, p in self._recent], axis=0)
         leader = int(p.argmax())
-        self.best = self.labels[leader], float(p[leader])
+        self.best = (self.labels[leader], float(p[leader])) if p[leader] > 0 else None
         reached = p[leader] >= self._threshold
-        ended: list[Event] = []
+        changes: list[Event] = []
         if self._label is not None and (p[self._label] < self._release or (reached and leader != self._label)):
-            ended = self.finish()
+            changes = self.finish()
         if self._label is None and reached and self.labels[leader] not in self._ignored:
-            self._label, self._peak = leader, 0.0
-            self._start = 0.0 if first else max(0.0, moment - self.hop / 2)
+            start = 0.0 if first else max(0.0, moment - self.hop / 2)
+            if not self._cooldown or start >= self._ends.get(leader, -math.inf) + self._cooldown:
+                self._label, self._start, self._peak = leader, start, float(p[leader])
+                changes.append(Event(start, None, self.labels[leader], self._peak, self.head))
         if self._label is not None:
             self._last, self._peak = moment, max(self._peak, float(p[self._label]))
-        return ended
+        return changes
 
     def finish(self, end: float | None = None) -> list[Event]:
         """End what goes on, if anything does: half a hop after it was heard last, or where the sound itself ends."""
@@ -319,5 +386,6 @@ class EventTracker:
             return []
         end = self._last + self.hop / 2 if end is None else end
         event = Event(self._start, end, self.labels[self._label], self._peak, self.head)
+        self._ends[self._label] = end
         self._label = None
         return [event]

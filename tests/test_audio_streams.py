@@ -212,7 +212,8 @@ def test_speech_that_is_taken_for_what_it_is_is_not(path, rate, gain):
     samples = clip(path, rate) * gain
     both = np.stack([samples, 0.7 * samples + 0.2 * np.roll(samples, 7)], axis=1).ravel()
     assert doubts(s16(samples), rate=rate) == ("", "") or gain == 0.01  # of which little is left in 16 bits
-    assert doubts(samples.astype("<f4").tobytes(), "f32le", rate) == ("", "")
+    told, doubt = doubts(samples.astype("<f4").tobytes(), "f32le", rate)
+    assert told == "" and (doubt == "" or (gain == 0.01 and "hardly any sound" in doubt))
     for two in (both, np.repeat(samples, 2), np.stack([samples, 0 * samples], axis=1).ravel()):
         assert doubts(s16(two), rate=rate, channels=2)[0] == ""
 
@@ -239,13 +240,15 @@ def test_noise_of_any_colour_is_not(seed, level, count, colour):
 def test_tones_are_not(hertz):
     times = np.arange(32_000) / 16000
     for offset in (0, 0.4):
-        assert doubts(s16(offset + 0.3 * np.sin(2 * np.pi * hertz * times) + 1e-3 * hiss(32_000)))[0] == ""
+        told = doubts(s16(offset + 0.3 * np.sin(2 * np.pi * hertz * times) + 1e-3 * hiss(32_000)))[0]
+        assert ("samples' mean is 0.40" in told and told.count("standard input") == 1) if offset else told == ""
 
 
 def test_levels():
     assert "near full scale" in doubts(s16(np.sign(hiss(32_000))))[0]
     told, doubt = doubts(bytes(2 * LOOKED_AT))
-    assert told == "" and "hardly any sound" in doubt
+    assert told == "" and "digital silence" in doubt
+    assert "hardly any sound" in doubts(s16(1e-3 * hiss(32_000)))[1]
     assert doubts(bytes(2 * LOOKED_AT) + s16(hiss(LOOKED_AT))) == ("", "")
     assert doubts(bytes(100)) == ("", "")  # too little to say
 
@@ -253,6 +256,33 @@ def test_levels():
 def test_the_first_sound_counts_after_silence():
     both = np.repeat(clip(CLIPS[0], 16000), 2)
     assert "--channels 2" in doubts(bytes(LOOKED_AT * 3) + s16(both))[0]
+
+
+@pytest.mark.parametrize("form", ["s16le", "f32le", "wav", "two channels", "after silence", "32 bits"])
+def test_a_level_that_is_wrong_is_told_once(form):
+    """Clipping and an offset, in whatever form the samples come; not in sound as it should be."""
+    good = 0.3 * np.float32(clip(CLIPS[0], 16000))
+    good = np.tile(good / np.abs(good).max(), 9)[:100_000]
+    clipped, off = np.clip(5 * good, -1, 0.9999), good + 0.2
+
+    def told(x):
+        if form == "f32le":
+            return doubts(x.astype("<f4").tobytes(), form)
+        if form == "two channels":  # of which one is wrong
+            return doubts(s16(np.stack([good * 0.9, x], axis=1)), channels=2)
+        if form in ("wav", "32 bits"):
+            return doubts(sound(x, 16000, "i32" if form == "32 bits" else "i16"), "auto", None, None)
+        return doubts((bytes(96_000) if form == "after silence" else b"") + s16(x))
+
+    assert told(good) == ("", "")
+    for x, words in ((clipped, "at full scale (clipped)"), (off, "of full scale, expected 0")):
+        assert words in told(x)[0] and told(x)[0].count("standard input") == 1
+
+
+def test_a_wav_that_is_silent_is_doubted_until_there_is_sound():
+    assert "digital silence" in doubts(sound(np.zeros(64_000), 16000, "i16"), "auto", None, None)[1]
+    later = np.concatenate([np.zeros(64_000), 0.1 * hiss(64_000)])
+    assert doubts(sound(later, 16000, "i16"), "auto", None, None) == ("", "")
 
 
 def test_a_wav_knows_what_it_is():
@@ -266,7 +296,7 @@ def test_a_wav_knows_what_it_is():
 def told(monkeypatch):
     """The command gets a classifier that hears loudness."""
     clf = Loudness()
-    monkeypatch.setattr("minirep.cli.listen.load", lambda *_: clf)
+    monkeypatch.setattr("minirep.cli.listen.load", lambda *_, **__: clf)
     return clf
 
 
@@ -295,7 +325,7 @@ def test_a_doubt_is_told_only_if_nothing_is_heard(told, monkeypatch, capsys):
     _, events, lines = listen(monkeypatch, capsys, low, "--rate", 16000, "--no-skip")
     assert (events and not lines) or (not events and len(lines) == 1 and "--rate" in lines[0])
     _, events, lines = listen(monkeypatch, capsys, bytes(5 * LOOKED_AT), "--no-skip")
-    assert not events and len(lines) == 1 and "no events: found hardly any sound" in lines[0]
+    assert not events and len(lines) == 1 and "no events: found digital silence, every sample 0" in lines[0]
     _, events, lines = listen(monkeypatch, capsys, bytes(3 * LOOKED_AT) + s16(hiss(8000)), "--no-skip")
     assert events and not lines
 

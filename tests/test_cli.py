@@ -179,6 +179,27 @@ def test_bad_sound_gets_one_clear_line(model, tmp_path, capsys, content):
     assert captured.err.count("\n") == 1 and captured.err.count("bad.wav") == 1
 
 
+@pytest.mark.parametrize("form", [[], ["--csv"], ["--json"], ["--top", "2"]])
+def test_several_processes_print_the_same(model, tmp_path, capsys, form):
+    """In the same order, with the same complaints; the folder holds a named pipe and a file that is cut."""
+    for i in range(12):
+        (tmp_path / f"{i:02}.wav").write_bytes(sound(hiss(2000 + i)))
+    (tmp_path / "03.wav").write_bytes(b"")
+    command = ["classify", "--model", model, "--backend", "numpy", str(tmp_path), str(tmp_path / "missing.wav"), *form]
+    assert main(command) == 1
+    expected = capsys.readouterr()
+    assert main([*command, "--jobs", "2"]) == 1
+    assert capsys.readouterr() == expected and expected.err.count("\n") == 3
+
+
+@pytest.mark.parametrize(
+    "options", ["--jobs 2 -", "--dask x -", "--jobs 2 --timeline a.wav", "--jobs 2 --dask x a.wav"]
+)
+def test_what_several_processes_cannot_do(model, capsys, options):
+    assert main(["classify", "--model", model, *options.split()]) == 2
+    assert "--jobs" in capsys.readouterr().err
+
+
 def test_sound_on_standard_input(model, clip, capsys, monkeypatch):
     monkeypatch.setattr(sys, "stdin", Typed(Path(clip).read_bytes()))
     assert main(["classify", "--model", model, "--csv", "-", clip]) == 0

@@ -37,7 +37,7 @@ GENERATED = ("_build", "tutorials", "api", "jupyter_execute")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [page for page in PAGES if page.exists() and not set(page.relative_to(ROOT).parts) & set(GENERATED)]
 FENCE = re.compile(r"^( *)(`{3,}|:{3,}) *\{?([\w-]*)\}?[^\n]*\n(.*?)^\1\2 *$", re.M | re.S)
-EXTRAS = {"audio": "soundfile", "plot": "matplotlib", "fast": "numba", "parity": "torch"}
+EXTRAS = {"audio": "soundfile", "plot": "matplotlib", "fast": "numba", "onnx": "onnxruntime", "parity": "torch"}
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -336,6 +337,35 @@ def test_a_process_that_dies_is_one_line(model, digits, monkeypatch, capsys):
 
 def _die(*_):
     os._exit(9)
+
+
+class Deadly(pool.Work):
+    """Work that ends its process at some files; at one of them only the first time."""
+
+    def answer(self, file):
+        marker = Path(file).with_suffix(".once")
+        if "poison" in file or ("once" in file and not marker.exists()):
+            marker.touch()
+            os._exit(9)
+        return super().answer(file)
+
+
+def test_a_file_that_ends_its_process_is_lost_alone(tmp_path):
+    """And a process that is ended by somebody else costs nothing."""
+    clf = tiny_classifier({"class": 5}, backend="numpy")
+    files = [str(DEMO / f"{digit}.wav") for digit in DIGITS[:10]] * 3
+    for name in ("once.wav", "poison.wav", "poison2.wav"):
+        shutil.copy(files[0], tmp_path / name)
+    once, *deadly = (str(tmp_path / name) for name in ("once.wav", "poison.wav", "poison2.wav"))
+    mixed = [*files[:3], *deadly, *files[3:14], once, *files[14:], deadly[0]]
+    found = list(pool.answers(Deadly(clf, None), mixed, 2))
+    expected = list(pool.answers(pool.Work(clf, None), mixed, 1))
+    assert len(found) == len(mixed)
+    for file, answer, there in zip(mixed, found, expected):
+        if "poison" in file:
+            assert answer == "the process that read it was ended, perhaps for want of memory"
+        else:
+            np.testing.assert_array_equal(answer["class"], there["class"])
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------------

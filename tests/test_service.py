@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import stat
@@ -360,10 +361,10 @@ def unit(tmp_path, model):
     """Start the unit's own command line with a microphone that is a shell script."""
     (text,) = blocks("listen.md", "ini")
     line = re.search(r"^ExecStart=(.*)$", text, re.M)[1]
-    assert "/opt/minirep/bin/minirep listen" in line and "/var/log/heard.jsonl" in line and "arecord" in line
+    assert "/opt/minirep/bin/minirep listen" in line and "/var/log/minirep/heard.jsonl" in line and "arecord" in line
     options = f"--model {model} --backend numpy --threshold 0.01 --all"
     program(tmp_path / "minirep", f'exec {shlex.quote(sys.executable)} -m minirep "$@" {options}')
-    line = line.replace("/opt/minirep/bin", str(tmp_path)).replace("/var/log/heard.jsonl", str(tmp_path / "heard"))
+    line = line.replace("/opt/minirep/bin", str(tmp_path)).replace("/var/log/minirep/heard.jsonl", str(tmp_path / "heard"))
     with wave.open(str(DEMO / "one.wav")) as file:
         samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
     (tmp_path / "sound").write_bytes(np.repeat(samples, 2).tobytes())  # 8 kHz, taken for 16
@@ -386,6 +387,19 @@ def test_the_unit_starts_again_whatever_has_ended_it(unit):
     assert int(re.search(r"^RestartSec=(\d+)$", unit.text, re.M)[1]) * 5 > 10
 
 
+def test_the_unit_is_valid_and_hardened(unit, tmp_path):
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("needs systemd")
+    path = tmp_path / "heard.service"
+    path.write_text(unit.text, "utf-8")
+    verified = subprocess.run(["systemd-analyze", "verify", path], capture_output=True, text=True, timeout=60)
+    assert (verified.returncode, verified.stderr) == (0, "") or "Failed to" in verified.stderr  # where nothing is set up
+    command = ["systemd-analyze", "security", "--offline=true", path]
+    rated = subprocess.run(command, capture_output=True, text=True, timeout=60, env=os.environ | {"LC_ALL": "C.UTF-8"})
+    if rated.returncode == 0:  # the option is of systemd 250
+        assert float(re.search(r"exposure level for \S+: (\d+\.\d)", rated.stdout)[1]) <= 1.5
+
+
 @posix_only
 def test_the_unit_tells_a_missing_microphone_from_one_that_is_lost(unit):
     with unit("echo 'arecord: audio open error' >&2; exit 1") as running:
@@ -398,7 +412,11 @@ def test_the_unit_tells_a_missing_microphone_from_one_that_is_lost(unit):
     assert events and all(json.loads(event)["label"] for event in events)
     with unit("cat SOUND; exit 1") as running:  # as systemd would: what has been heard before stays
         running.communicate(timeout=60)
-    assert unit.heard.read_text().splitlines() == events * 2
+    again = [json.loads(event) for event in unit.heard.read_text().splitlines()]
+    times = ("started", "ended")
+    assert [{k: v for k, v in event.items() if k not in times} for event in again] == [
+        {k: v for k, v in json.loads(event).items() if k not in times} for event in events * 2
+    ]
 
 
 @posix_only

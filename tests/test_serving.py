@@ -1,13 +1,10 @@
-"""In other people's programs: threads, fork, pickle, a cluster, a web service. What the guides show is run here."""
+"""In other people's programs: threads, fork, pickle, a web service. What the guides show is run here."""
 
 import asyncio
 import multiprocessing
 import os
 import pickle
 import re
-import signal
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -18,7 +15,6 @@ import pytest
 from stand_ins import tiny_classifier
 
 import minirep
-from minirep.files.models import default_model
 
 GUIDE = Path(__file__).parents[1] / "docs" / "guide"
 DEMO = Path(minirep.__file__).parent / "data" / "demo"
@@ -118,98 +114,6 @@ def default(monkeypatch):
     clf = tiny_classifier({"class": 5}, backend="numpy")
     monkeypatch.setattr(minirep, "load", lambda *_, **__: clf)
     return clf
-
-
-@pytest.fixture
-def archive(tmp_path):
-    """A folder of sounds, one of which is cut off, with another folder in it."""
-    folder = tmp_path / "archive"
-    (folder / "inner").mkdir(parents=True)
-    for i, clip in enumerate(CLIPS[:6]):
-        (folder / ("inner" if i % 2 else "") / f"{i}.wav").write_bytes(Path(clip).read_bytes())
-    (folder / "bad.wav").write_bytes(Path(CLIPS[0]).read_bytes()[:1000])
-    if hasattr(os, "mkfifo"):
-        os.mkfifo(folder / "7.wav")  # nobody must wait for what comes out of it
-    return folder
-
-
-def check_archive(answers, folder, clf):
-    """Each file has its row: the good ones what a plain loop says of them, the bad one what is wrong with it."""
-    assert "truncated" in answers.pop(str(folder / "bad.wav"))
-    assert answers == {str(path): clf.classify(path).top(1)[0][0] for path in folder.rglob("[0-6].wav")}
-    assert len(answers) == 6
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    """Two worker processes on this computer, of which nothing is left afterwards."""
-    distributed = pytest.importorskip("distributed", reason="needs Dask, of the extra programs")
-    before = set(multiprocessing.active_children())
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, local_directory=str(tmp_path_factory.mktemp("dask"))
-    ) as cluster:
-        yield cluster
-    for child in set(multiprocessing.active_children()) - before:
-        child.join(10)
-        assert child.exitcode is not None, f"{child} is still there"
-
-
-def test_an_archive_on_a_cluster(default, archive, cluster):
-    page = run_code("many-machines.md", "archive")
-    page["BATCH"] = 2
-    check_archive(page["main"](archive, cluster.scheduler_address), archive, default)
-
-
-def test_an_archive_when_a_worker_is_lost(default, archive, cluster, tmp_path):
-    page = run_code("many-machines.md", "archive")
-    classify_all, marker = page["classify_all"], tmp_path / "a worker was lost"
-
-    def lose_a_worker(paths, clf):
-        try:
-            marker.touch(exist_ok=False)
-        except FileExistsError:
-            return classify_all(paths, clf)
-        os._exit(1)  # the whole process, in the middle of the first task
-
-    page["BATCH"], page["classify_all"] = 2, lose_a_worker
-    check_archive(page["main"](archive, cluster.scheduler_address), archive, default)
-    assert marker.exists()
-
-
-@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
-def test_an_archive_by_the_program_as_a_file(archive, tmp_path):
-    """It starts workers of its own, each of which imports the file, and leaves none behind."""
-    pytest.importorskip("distributed", reason="needs Dask, of the extra programs")
-    if not default_model().exists():
-        pytest.skip("the default model has not been made yet (minirep/data/digits.npz)")
-    (tmp_path / "archive.py").write_text(shown_code("many-machines.md"), "utf-8")
-    path = os.pathsep.join([str(Path(minirep.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"PYTHONPATH": path.rstrip(os.pathsep), "TMPDIR": str(tmp_path)}
-    command = [sys.executable, "archive.py", str(archive)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True, **pipes) as program:
-        try:
-            printed, complaints = program.communicate(timeout=100)
-            assert program.returncode == 0, complaints
-            assert nobody_left(program.pid, seconds=10)
-        finally:
-            if not nobody_left(program.pid):
-                os.killpg(program.pid, signal.SIGKILL)
-    answers = dict(line.split("\t") for line in printed.splitlines())
-    check_archive(answers, archive, minirep.load(backend="numpy"))
-
-
-def nobody_left(group, seconds=0):
-    """Whether all processes of a group have ended, or do within some seconds."""
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return True
-        if time.monotonic() >= end:
-            return False
-        time.sleep(0.05)
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def tracked(rows, threshold, smooth, first_moment=1.0, ignore=("silence",)):
     tracker = EventTracker("class", LABELS, HOP, threshold, smooth, set(ignore))
     found, given_at = [], []
     for i, row in enumerate(rows):
-        ended = tracker.add(first_moment + i * HOP, np.float32(row))
+        ended = [event for event in tracker.add(first_moment + i * HOP, np.float32(row)) if event.end is not None]
         found += ended
         given_at += [i] * len(ended)
     ended = tracker.finish()
@@ -104,6 +104,95 @@ def test_the_first_event_starts_at_zero_where_its_window_is_the_first(rows, thre
     assert all(start >= 5.0 for _, start, _, _ in events[at_once:])
 
 
+@given(ROWS, THRESHOLDS, st.integers(1, 4), st.sampled_from([0.0, 0.5, 1.0, 2.5, 1e9]), st.booleans())
+def test_laws_of_starts_and_ends(rows, threshold, smooth, cooldown, cut):
+    """Starts and ends take turns; each start has its end, also where the sound is cut; none comes within a cooldown."""
+    tracker = EventTracker("class", LABELS, HOP, threshold, smooth, {"silence"}, cooldown)
+    changes = [change for i, row in enumerate(rows) for change in tracker.add(1.0 + i * HOP, np.float32(row))]
+    changes += tracker.finish(1.0 + len(rows) * HOP) if cut else tracker.finish()
+    assert tracker.finish() == []
+    assert len(changes) % 2 == 0 and all((event.end is None) == (i % 2 == 0) for i, event in enumerate(changes))
+    for start, end in zip(changes[::2], changes[1::2]):
+        assert (start.start, start.label, start.head) == (end.start, end.label, end.head)
+        assert threshold - 1e-6 <= start.confidence <= end.confidence and start.seconds == 0 < end.seconds
+    ends = {}
+    for start, end in zip(changes[::2], changes[1::2]):
+        assert not cooldown or start.start >= ends.get(start.label, -np.inf) + cooldown
+        ends[start.label] = end.end
+    if cooldown == 0:
+        assert [(e.label, e.start, e.confidence) for e in changes[1::2]] == [
+            (label, start, peak) for label, start, _, peak in tracked(rows, threshold, smooth)[0]
+        ]
+    if cooldown == 1e9:
+        assert len({event.label for event in changes}) == len(changes) / 2
+
+
+def test_a_cooldown_is_a_labels_own():
+    """Another label may start at once, and the same one as soon as the time is over."""
+    a, b, quiet = (1, 0, 0), (0, 1, 0), (0, 0, 1)
+    tracker = EventTracker("class", LABELS, HOP, 0.5, 1, {"silence"}, 1.0)
+    changes = [
+        e for i, row in enumerate([a, b, a, quiet, a, a, a]) for e in tracker.add(1.0 + i * HOP, np.float32(row))
+    ]
+    assert [(e.label, e.start, e.end) for e in changes + tracker.finish()] == [
+        ("a", 0.0, None), ("a", 0.0, 1.25), ("b", 1.25, None), ("b", 1.25, 1.75), ("a", 2.75, None), ("a", 2.75, 4.25)
+    ]  # fmt: skip
+
+
+@settings(max_examples=25)
+@given(st.data(), st.integers(1, 40), st.floats(-120, 0))
+def test_laws_of_the_gate(data, step, gate):
+    """Every window above the gate is classified as without it, to the bit; those below count as silence."""
+    pieces = data.draw(st.lists(st.tuples(st.integers(1, WINDOW), st.floats(-140, 0)), min_size=1, max_size=5))
+    samples = np.concatenate([hiss(count) * np.float32(10 ** (level / 20)) for count, level in pieces])
+    hop, clf, gated = step * HOP_SAMPLES / SMALL.rate, Loudness(), Loudness()
+    plain, stream = Stream(clf, SMALL.rate, hop=hop), Stream(gated, SMALL.rate, hop=hop, gate=gate)
+    windows = []
+    honest = stream._track
+    stream._track = lambda samples, length: windows.append(samples) or honest(samples, length)
+    plain.feed(samples), plain.close()
+    at = 0
+    for count in cuts(data.draw, len(samples)):
+        stream.feed(samples[at : at + count])
+        at += count
+    stream.close()
+    levels = [np.mean(np.float64(window) ** 2) for window in windows]
+    loud = [log_mel for log_mel, level in zip(clf.seen, levels) if level >= 10 ** (gate / 10)]
+    assert len(windows) == len(clf.seen) and len(loud) + stream.gated == len(windows)
+    assert all(map(np.array_equal, loud, gated.seen)) and len(gated.seen) == len(loud)
+    np.testing.assert_array_equal(stream.log_mel, plain.log_mel)
+
+
+@pytest.mark.parametrize("gate", [None, -np.inf])
+def test_without_a_gate_nothing_is_left_out(gate):
+    samples = np.concatenate([np.zeros(9000, np.float32), hiss(9000), np.zeros(9000, np.float32)])
+    plain, stream = (Stream(Loudness(), SMALL.rate, hop=0.1, **options) for options in ({}, {"gate": gate}))
+    assert stream.feed(samples) + stream.close() == plain.feed(samples) + plain.close() and stream.gated == 0
+    np.testing.assert_array_equal(stream.classifier.seen, plain.classifier.seen)
+
+
+@pytest.mark.parametrize("labels", [("silence", "a", "b"), ("a", "b", "c")])
+def test_what_a_gated_window_counts_as(labels):
+    """As silence where the head has it, else as nothing: no leader, and the end of what went on."""
+    clf = Loudness(labels=labels)
+    stream = Stream(clf, SMALL.rate, hop=0.1, smooth=1, gate=-60, ignore=())
+    loud = stream.feed(hiss(8000))
+    assert stream.gated == 0 and stream.heard["class"] == (labels[1], 1.0)
+    events = loud + stream.feed(np.zeros(8000, np.float32))
+    assert stream.gated > 3 and stream.heard == ({"class": ("silence", 1.0)} if labels[0] == "silence" else {})
+    assert [event.label for event in events][:1] == [labels[1]] and events[0].end < 1.2
+    rest = [(event.label, event.confidence) for event in stream.close()]
+    assert rest == [("silence", 1.0)] * (labels[0] == "silence")
+
+
+def test_a_short_stream_has_a_gate_too():
+    for level, seen in ((1e-5, 0), (1.0, 1)):
+        stream = Stream(Loudness(), SMALL.rate, gate=-60)
+        stream.feed(hiss(700) * np.float32(level))
+        stream.close()
+        assert (len(stream.classifier.seen), stream.gated) == (seen, 1 - seen) and stream.log_mel is not None
+
+
 def test_an_event_whose_leader_falls_ends_there():
     """Below the threshold it goes on, below half of it no more: half a hop after the last moment it was heard."""
     quiet, loud, enough, low = (0, 0, 1), (1, 0, 0), (0.26, 0.2, 0.3), (0.24, 0.2, 0.3)
@@ -140,7 +229,7 @@ def test_no_window_is_classified_twice(data, length, step, catch_up):
     stream = Stream(clf, SMALL.rate, hop=step * HOP_SAMPLES / SMALL.rate)
     starts, at = [], 0
     honest = stream._track
-    stream._track = lambda log_mel, start, length: starts.append(start) or honest(log_mel, start, length)
+    stream._track = lambda samples, length: starts.append(stream.start) or honest(samples, length)
     for count in cuts(data.draw, length):
         stream.feed(samples[at : at + count], catch_up)
         at += count

@@ -21,7 +21,7 @@ from minirep.stream import events_of
 def told(monkeypatch):
     """The commands get a classifier that hears loudness."""
     clf = Loudness()
-    monkeypatch.setattr("minirep.cli.classify.load", lambda *_: clf)
+    monkeypatch.setattr("minirep.cli.classify.load", lambda *_, **__: clf)
     return clf
 
 

@@ -18,6 +18,8 @@ from .wav import FLOAT, MAX_CHUNKS, PCM, WavLayout, decode, wav_layout
 RAW = {"s16le": (PCM, 2), "f32le": (FLOAT, 4)}  # name: (WAV format tag, bytes a sample)
 CHUNK = 1 << 14  # bytes read at a time, at the most
 MAX_HEADER = 1 << 20  # bytes in front of a WAV's samples
+QUIET = 1 / 128  # of full scale: samples that hold no sound do not exceed it
+CLIPPED = 0.99  # of full scale: samples at the limits of their type exceed it
 LOOKED_AT = 1 << 16  # bytes of raw samples that are checked: 2 s of s16le at 16 kHz
 DECODE = ": ffmpeg -i FILE -f wav - | minirep listen"
 
@@ -34,7 +36,8 @@ class Pcm:
         self._file, self._rest = file, b""  # bytes not decoded yet
         self._left: int | None = None  # bytes to come, if that is known
         self._begin: bytearray | None = bytearray()  # of raw samples, until they were looked at
-        self.doubt, self._pace = "", ""  # what may be wrong with them if nothing is heard; with their rate, if live
+        self._quiet = self._pace = self._spectrum = ""  # what may be wrong if nothing is heard
+        self._early: list[np.ndarray] | None = []  # the first samples, until their level was looked at
         begin = b"" if coding in RAW else self._read_exactly(12, may_end=True)
         if frame(begin):  # of MP3 or AAC, perhaps: only the next ones can tell
             begin += self._read_exactly(HEAD, may_end=True)
@@ -64,9 +67,7 @@ class Pcm:
 
         Bytes at the end that are no whole sample (of every channel) are left out.
         """
-        if self._left == 0:
-            return None
-        new = self._read_some(CHUNK if self._left is None else min(CHUNK, self._left + 13))
+        new = self._read_some(CHUNK if self._left is None else min(CHUNK, self._left + 13)) if self._left != 0 else b""
         if self._left is not None:
             new, after = new[: self._left], new[self._left :]  # what has come with the last samples
             self._left -= len(new)
@@ -78,10 +79,38 @@ class Pcm:
         if self._begin is not None:
             self._look(raw, last=not new)
         if not new and not whole:
+            self._look_at_level(np.zeros((0, self.channels)), last=True)
             return None
         with np.errstate(over="ignore", invalid="ignore"):  # what is no number is refused where it is used
-            samples = decode(raw, self._tag, self._width, self._order).reshape(-1, self.channels).mean(axis=1)
-            return samples.astype(np.float32)
+            samples = decode(raw, self._tag, self._width, self._order).reshape(-1, self.channels)
+            self._look_at_level(samples)
+            return samples.mean(axis=1).astype(np.float32)
+
+    @property
+    def doubt(self) -> str:
+        """What may be wrong with the samples if nothing is heard, or nothing."""
+        return self._pace or self._spectrum or self._quiet
+
+    def _look_at_level(self, samples: np.ndarray, last: bool = False) -> None:
+        """Warn once if the first two seconds that are not silent, (n, channels), are clipped or off centre."""
+        if self._early is None:
+            return
+        self._early.append(samples)
+        if sum(map(len, self._early)) < (self.rate // 2 if last else 2 * self.rate):
+            return
+        x = np.concatenate(self._early)
+        if np.abs(x).max() <= QUIET:
+            found = "hardly any sound" if x.any() else "digital silence, every sample 0"
+            self._quiet, self._early = f"found {found}: is the microphone muted, or is its level low?", []
+            return
+        if self._begin is not None:  # first of all it must be sound
+            return
+        self._quiet, self._early = "", None
+        clipped, offset = np.mean(np.abs(x) > CLIPPED), float(np.abs(x.mean(axis=0)).max())
+        if clipped > 0.02:
+            warn(f"standard input: {100 * clipped:.0f} % of the samples are at full scale (clipped): lower the level")
+        elif offset > 0.1:
+            warn(f"standard input: the samples' mean is {offset:.2f} of full scale, expected 0: is --format right?")
 
     def _look(self, raw: bytes, last: bool) -> None:
         """Warn once if the first samples that are not silent look as if they were something else."""
@@ -91,21 +120,17 @@ class Pcm:
         while len(self._begin) >= enough or (last and len(self._begin) >= 4000):
             begin, self._begin = bytes(self._begin[:LOOKED_AT]), self._begin[LOOKED_AT:]
             if np.abs(np.frombuffer(begin[: len(begin) // 8 * 8], "<i2").astype(int)).max() > 256:
-                found, doubt = doubts(begin, self.coding, self.channels, self.rate)
-                self.doubt = self._pace or doubt
+                found, self._spectrum = doubts(begin, self.coding, self.channels, self.rate)
                 if found:
                     warn(f"standard input: these samples look like {found}")
+                    self._early = None  # one hint is enough
                 self._begin = None
                 return
-            if len(begin) == LOOKED_AT:
-                self.doubt = "found hardly any sound: is the microphone muted, or is its level low?"
 
     def look_at_pace(self, found: float) -> None:
         """Doubt the rate of raw samples of which a live source delivers ``found`` a second."""
         if self.coding != "wav" and not 0.9 < found / self.rate < 1.1 and found < 7 * self.rate:
-            self.doubt = self._pace = (
-                f"{found:.0f} samples arrive in a second: if the sound is live, is --rate {self.rate} right?"
-            )
+            self._pace = f"{found:.0f} samples arrive in a second: if the sound is live, is --rate {self.rate} right?"
 
     def _read_some(self, most: int) -> bytes:
         """At least one byte, unless the stream has ended."""

@@ -18,9 +18,11 @@ PACKAGE = __package__.partition(".")[0]
 COMMANDS = {  # name: (module, what it does)
     "classify": ("cli.classify", "name what is heard in sound files"),
     "listen": ("cli.listen", "name what is heard in sound that arrives on standard input"),
+    "web": ("cli.web", "show what the network makes of a microphone or a sound file, on a local page"),
     "eval": ("cli.eval", "measure how often a model is right, on recordings whose labels are known"),
     "convert": ("cli.convert", "turn a published checkpoint into model.npz, merged"),
     "fuse": ("cli.fuse", "merge the branches and batch norms of a model"),
+    "export": ("cli.export", "write a model for other programs: .onnx or .safetensors"),
     "bundle": ("cli.bundle", "put a model and the code that runs it into one file"),
     "info": ("cli.info", "show what a model is and what each part of it costs"),
     "verify": ("cli.verify", "prove that a merged model computes the same function"),

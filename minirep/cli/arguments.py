@@ -4,8 +4,9 @@ import argparse
 import math
 
 from ..classify import BACKENDS
+from ..precision import PRECISIONS
 
-MODEL = "model.npz or checkpoint.pyth (default: the shipped digits model)"
+MODEL = "model.npz, .safetensors or checkpoint.pyth (default: the shipped digits model)"
 
 
 def at_least_one(text: str) -> int:
@@ -23,6 +24,22 @@ def positive(text: str) -> float:
         value = math.nan
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"found {text!r}, expected a number above 0")
+    return value
+
+
+def not_negative(text: str) -> float:
+    """An argument's value: a number of at least 0."""
+    return 0.0 if text in ("0", "0.0") else positive(text)
+
+
+def decibels(text: str) -> float:
+    """An argument's value: a level below full scale, or at it."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not value <= 0:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected decibels, at most 0, such as -60")
     return value
 
 
@@ -54,11 +71,15 @@ def add_backend(parser) -> None:
     parser.add_argument("--backend", choices=BACKENDS, default="auto", help="what computes")
 
 
+def add_precision(parser, meaning: str = "bfloat16: faster where the processor multiplies it; by default as stored") -> None:
+    parser.add_argument("--precision", choices=PRECISIONS, help=meaning)
+
+
 def add_half(parser) -> None:
     parser.add_argument("--half", action="store_true", help="store 16-bit weights: half the size, 3 digits")
 
 
 def add_output(parser) -> None:
     """The options of every command that writes a model."""
-    parser.add_argument("-o", "--output", required=True, metavar="MODEL", help="the model.npz to write")
+    parser.add_argument("-o", "--output", required=True, metavar="MODEL", help="the model.npz or .safetensors to write")
     add_half(parser)

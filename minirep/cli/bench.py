@@ -18,9 +18,10 @@ from .. import network as networks
 from ..count import costs
 from ..errors import MinirepError, MissingExtra
 from ..files.models import default_model, read
+from ..precision import as_precision
 from ..recipe import MELS
 from ..reparam import fuse
-from .arguments import add_model_argument
+from .arguments import add_model_argument, add_precision
 from .pool import BLAS_THREADS
 from .terminal import Progress, percent, say, table
 
@@ -36,6 +37,7 @@ print(2 * 1536**3 / min(seconds))
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_argument(parser)
+    add_precision(parser)
     parser.add_argument("--threads", metavar="N,N...", help="numbers of threads (default: 1 and all cores allowed)")
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="log-mels at a time (default: 1)")
     parser.add_argument("--repeat", type=int, default=10, metavar="N", help="runs, of which the median counts")
@@ -46,9 +48,11 @@ def run(args) -> int:
     if args.batch < 1 or args.repeat < 1:
         raise MinirepError(f"bench: found --batch {args.batch}, --repeat {args.repeat}; expected at least 1 of each")
     network, recipe, _, _ = read(default_model() if args.model is None else args.model)
+    network = fuse(network)
+    network = as_precision(network, args.precision) if args.precision else network
     frames = recipe.frames if recipe else network.pool[0] * 32
     with np.errstate(all="ignore"):  # a network whose numbers overflow is as fast as another
-        found = measure(fuse(network), frames, args.batch, thread_counts(args.threads), args.repeat)
+        found = measure(network, frames, args.batch, thread_counts(args.threads), args.repeat)
     if args.json:
         say(json.dumps(found, indent=1, allow_nan=False))
     else:

@@ -1,20 +1,22 @@
 """``minirep classify``: sound files in; names out, for people or for programs."""
 
 import argparse
+import contextlib
+import io
 import json
 import os
 import sys
 from importlib import resources
 from pathlib import Path
 
-from ..audio import open_recording
 from ..classify import Classifier, Prediction
 from ..errors import MinirepError
 from ..files.models import load
 from ..files.write import irregular
 from ..text import cells, pad, printable, shorten
 from . import timeline
-from .arguments import add_backend, add_model, add_views, at_least_one
+from .arguments import add_backend, add_model, add_precision, add_views, at_least_one
+from .pool import Work, add_jobs, answers
 from .terminal import BLOCKS, Progress, bar, can_show, columns, complain, percent, say, say_row
 
 # What is taken for sound in a folder. A file that is named itself is read whatever it is called.
@@ -44,6 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_views(parser)
     parser.add_argument("--partial", action="store_true", help="read a file that was cut as far as it goes")
     add_backend(parser)
+    add_precision(parser)
+    add_jobs(parser)
     timeline.add_arguments(parser)
 
 
@@ -52,7 +56,10 @@ def run(args) -> int:
         raise MinirepError("classify: expected either files and folders or --demo")
     sources, failed = demo_clips() if args.demo else find_sounds(args.files)
     timeline.check(args, sources)
-    clf = load(args.model, args.backend)
+    elsewhere = args.jobs > 1 or args.dask is not None
+    if elsewhere and (args.timeline or any(path == "-" for _, path in sources)):
+        raise MinirepError("--jobs and --dask go without --timeline and without standard input")
+    clf = load(args.model, args.backend, threads=1 if args.jobs > 1 else None, precision=args.precision)
     if args.timeline:
         sounds = [(name, _standard_input() if path == "-" else path) for name, path in sources]
         return timeline.run(args, clf, sounds, failed)
@@ -62,21 +69,21 @@ def run(args) -> int:
         complain(f"{printable(name)}: {reason}")
         report.fail(name, reason)
     right, progress = 0, Progress(len(sources))
+    files = [_standard_input() if path == "-" else path for _, path in sources]
     try:
-        for name, path in sources:
-            try:
-                recording = open_recording(_standard_input() if path == "-" else path, args.partial)
-                prediction = clf.classify(recording, views=args.views)
-            except MinirepError as error:
+        found = answers(Work(clf, args.views, args.partial), files, args.jobs, args.dask)
+        with contextlib.closing(found):
+            for (name, _), answer in zip(sources, found):
                 progress.clear()
-                failed.append((name, _reason(error, path)))
-                complain(f"{printable(name)}: {failed[-1][1]}")
-                report.fail(*failed[-1])
-            else:
-                progress.clear()
-                right += prediction.top(1)[0][0] == Path(name).stem
-                report.add(name, prediction)
-            progress.step()
+                if isinstance(answer, str):
+                    failed.append((name, answer))
+                    complain(f"{printable(name)}: {answer}")
+                    report.fail(name, answer)
+                else:
+                    prediction = Prediction(answer, clf.labels)
+                    right += prediction.top(1)[0][0] == Path(name).stem
+                    report.add(name, prediction)
+                progress.step()
     finally:
         progress.clear()
     report.close()
@@ -99,14 +106,7 @@ def _report(args, names: list[str], clf: Classifier):
 
 
 def _standard_input():
-    if sys.stdin is None:  # closed by whoever started us
-        raise MinirepError("found no standard input, expected a WAV")
-    return sys.stdin.buffer
-
-
-def _reason(error: MinirepError, path: str) -> str:
-    """What went wrong, without the file's name in front: the report puts it there in its own way."""
-    return str(error).removeprefix(f"{'<stdin>' if path == '-' else printable(path)}: ")
+    return io.BytesIO() if sys.stdin is None else sys.stdin.buffer  # or was it closed by whoever started us?
 
 
 # --- what to classify ---------------------------------------------------------------------------------------------

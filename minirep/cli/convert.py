@@ -11,7 +11,7 @@ from .output import write
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="CHECKPOINT", help="checkpoint.pyth or model.npz")
+    parser.add_argument("source", metavar="CHECKPOINT", help="checkpoint.pyth, model.npz or .safetensors")
     add_output(parser)
     parser.add_argument("--keep-branches", action="store_true", help="do not merge the branches and batch norms")
     parser.add_argument(

@@ -21,8 +21,8 @@ from ..figures import draw_calibration, draw_confusion, picture_format
 from ..files.models import default_model, load
 from ..files.write import replacing, sha256, writable
 from ..text import as_cell, printable, shorten
-from .arguments import add_backend, add_model, add_views, at_least_one
-from .pool import answers
+from .arguments import add_backend, add_model, add_precision, add_views
+from .pool import Work, add_jobs, answers
 from .terminal import Progress, complain, percent, say, table
 
 
@@ -43,15 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--calibration-picture", metavar="PICTURE", help="draw how far probabilities can be believed")
     add_views(parser)
     add_backend(parser)
-    parser.add_argument(
-        "--jobs", type=at_least_one, default=1, metavar="N", help="processes, each with one thread (default: this one)"
-    )
+    add_precision(parser)
+    add_jobs(parser)
 
 
 def run(args) -> int:
     for picture in filter(None, (args.confusion_picture, args.calibration_picture)):
         picture_format(picture)  # what cannot be drawn is told before the work
-    clf = load(args.model, args.backend, threads=None if args.jobs == 1 else 1)
+    clf = load(args.model, args.backend, threads=None if args.jobs == 1 else 1, precision=args.precision)
     outputs = {head: _outputs(args, head, clf) for head in clf.labels}
     _check_outputs(args, [path for named in outputs.values() for path in named.values()])
     model = sha256(default_model() if args.model is None else args.model)
@@ -149,7 +148,8 @@ def _classify_rest(args, clf: Classifier, clips: list[Clip], keep) -> None:
     """``keep(clip, {head: probabilities})`` for each clip that can be read; the others are told."""
     progress, done = Progress(len(clips)), 0
     try:
-        with contextlib.closing(answers(clf, [clip.file for clip in clips], args.views, args.jobs)) as found:
+        work = Work(clf, args.views, pipes=False)
+        with contextlib.closing(answers(work, [clip.file for clip in clips], args.jobs, args.dask)) as found:
             for clip, answer in zip(clips, found):
                 if isinstance(answer, str):
                     progress.clear()

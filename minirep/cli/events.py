@@ -3,7 +3,7 @@
 from ..classify import Classifier
 from ..stream import HOP, IGNORED, SMOOTH, THRESHOLD, Event, Stream
 from ..text import pad, printable, shorten
-from .arguments import at_least_one, positive, probability
+from .arguments import at_least_one, decibels, not_negative, positive, probability
 from .terminal import bar, percent
 
 
@@ -19,25 +19,34 @@ def add_event_arguments(parser) -> None:
     parser.add_argument(
         "--smooth", type=at_least_one, default=SMOOTH, metavar="N", help=f"average over N windows (default: {SMOOTH})"
     )
+    parser.add_argument(
+        "--cooldown", type=not_negative, default=0.0, metavar="S",
+        help="seconds after an event in which its label makes no other (default: 0)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--gate", type=decibels, metavar="DB",
+        help="take windows below this level (RMS, dB below full scale: -60) for silence, without the network",
+    )  # fmt: skip
     parser.add_argument("--all", action="store_true", help=f"report {' and '.join(IGNORED)} as events, too")
 
 
 def make_stream(args, clf: Classifier, rate: int) -> Stream:
     """A stream as the arguments want it."""
-    return Stream(clf, rate, args.hop, args.threshold, args.smooth, () if args.all else IGNORED)
+    ignored = () if args.all else IGNORED
+    return Stream(clf, rate, args.hop, args.threshold, args.smooth, ignored, args.cooldown, args.gate)
 
 
 def as_json(event: Event) -> dict:
     """An event with milliseconds and a float32's digits."""
-    times = {"start": round(event.start, 3), "end": round(event.end, 3)}
+    times = {"start": round(event.start, 3), "end": None if event.end is None else round(event.end, 3)}
     return times | {"head": event.head, "label": event.label, "confidence": float(f"{event.confidence:.7g}")}
 
 
-def event_line(event: Event, blocks: bool = True) -> str:
-    """An event for people."""
+def event_line(event: Event, blocks: bool = True, width: int = 20) -> str:
+    """An event for people, with a bar of ``width`` columns; of one that goes on, what is known."""
     label = pad(shorten(printable(event.label), 30), 20)
-    filled = bar(event.confidence, 20, blocks)
-    return f"{clock(event.start)} - {clock(event.end)}  {label}  {percent(event.confidence)}  {filled}".rstrip()
+    filled, end = bar(event.confidence, width, blocks), "..." if event.end is None else clock(event.end)
+    return f"{clock(event.start)} - {pad(end, 10)}  {label}  {percent(event.confidence)}  {filled}".rstrip()
 
 
 def clock(seconds: float) -> str:

@@ -9,7 +9,7 @@ from .output import write
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="MODEL", help="model.npz, with its branches")
+    parser.add_argument("source", metavar="MODEL", help="model.npz or .safetensors, with its branches")
     add_output(parser)
 
 

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections import deque
+from datetime import datetime
 
 import numpy as np
 
@@ -21,8 +22,9 @@ from ..recipe import MELS
 from ..stream import Event, Stream
 from ..text import cells, pad, printable, shorten
 from . import INTERRUPTED
-from .arguments import add_backend, add_model, at_least_one
+from .arguments import add_backend, add_model, add_precision, at_least_one
 from .events import add_event_arguments, as_json, clock, event_line, make_stream
+from .hook import LIMIT, Hook
 from .terminal import BLOCKS, bar, can_show, columns, complain, percent, say
 
 NO_SOUND = 3  # exit status: the input ended before its first sample
@@ -34,8 +36,8 @@ BACKLOG = 10.0  # seconds of sound that may wait to be classified
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "Example: arecord -q -f S16_LE -r 16000 -t raw | minirep listen --rate 16000. On a terminal events are printed "
-        "for people under a live line; otherwise each is a JSON object on a line of its own. Ctrl-C and SIGTERM end "
-        f"it. Exit status: 0 the sound ended or SIGTERM came, {NO_SOUND} no sound ever came, {INTERRUPTED} Ctrl-C."
+        "for people under a live line; otherwise each start and each end of an event is a JSON object on a line of its "
+        f"own. Ctrl-C and SIGTERM end it. Exit status: 0 the sound ended or SIGTERM came, {NO_SOUND} no sound ever came, {INTERRUPTED} Ctrl-C."
     )
     add_model(parser)
     parser.add_argument(
@@ -51,9 +53,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_event_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print JSON lines on a terminal, too")
     parser.add_argument(
+        "--exec", metavar="COMMAND", dest="command",
+        help="run a command at each start and end of an event, with its JSON line on standard input; no shell runs it; "
+        f"one at a time, each {LIMIT:g} s at most",
+    )  # fmt: skip
+    parser.add_argument(
         "--no-skip", action="store_true", help="classify every window, also when that takes longer than the sound"
     )
     add_backend(parser)
+    add_precision(parser)
 
 
 def run(args) -> int:
@@ -72,15 +80,20 @@ def run(args) -> int:
 
 def listen_to(args, backlog: "Backlog") -> None:
     """Load the model and listen to standard input until it ends or the backlog is stopped."""
-    clf = load(args.model, args.backend)
+    hook = Hook(args.command) if args.command is not None else None
+    clf = load(args.model, args.backend, precision=args.precision)
     source = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)  # what has arrived, without waiting for a bufferful
     pcm = Pcm(source, args.format, args.rate, args.channels, clf.recipe.rate)
     stream = make_stream(args, clf, pcm.rate)
     clf.probabilities(np.zeros((1, clf.recipe.frames, MELS), np.float32))  # what is slow the first time is done now
-    report = LiveReport() if sys.stdout.isatty() and not args.json else JsonLines()
+    report = Report(LiveLines() if sys.stdout.isatty() and not args.json else JsonLines(), hook)
     complain(introduction(pcm, stream, args.hop))
     backlog.start(pcm)
-    listen(backlog, stream, report, patient=args.no_skip or is_file(source))
+    try:
+        listen(backlog, stream, report, patient=args.no_skip or is_file(source))
+    finally:
+        if hook is not None:
+            hook.close()
 
 
 def introduction(pcm: Pcm, stream: Stream, hop: float) -> str:
@@ -101,7 +114,7 @@ def is_file(file) -> bool:
         return False
 
 
-def listen(backlog: "Backlog", stream: Stream, report, patient: bool) -> None:
+def listen(backlog: "Backlog", stream: Stream, report: "Report", patient: bool) -> None:
     """Classify until the sound ends or is stopped.
 
     On a machine that takes longer for a window than the sound lasts up to the next, windows are skipped unless we are
@@ -115,14 +128,13 @@ def listen(backlog: "Backlog", stream: Stream, report, patient: bool) -> None:
         if samples is None:
             break
         begin = time.monotonic() if begin is None else begin
-        events = stream.feed(samples, catch_up=behind)
-        report.add(events)
-        report.show(stream)
-        heard = heard or bool(events) or (stream.seconds > QUIET and backlog.tell_doubt())
+        stream.feed(samples, catch_up=behind)
+        report.add(stream, backlog.arrived)
+        heard = heard or bool(stream.changes) or (stream.seconds > QUIET and backlog.tell_doubt())
         warnings.look(stream)
-    events = stream.close()
-    report.add(events)
-    if not heard and not events:
+    stream.close()
+    report.add(stream, backlog.arrived, last=True)
+    if not heard and not stream.changes:
         backlog.tell_doubt()
     warnings.look(stream, finally_=True)
     backlog.raise_error()
@@ -138,7 +150,8 @@ class Backlog:
     def __init__(self) -> None:
         self._pcm: Pcm | None = None
         self.samples = 0  # that have arrived in all
-        self._blocks: deque[np.ndarray] = deque()  # what has arrived and not been taken
+        self._blocks: deque[tuple[np.ndarray, float]] = deque()  # what has arrived and not been taken, and when
+        self.arrived = 0.0  # when the last of what was taken had arrived, in seconds since 1970
         self._waiting, self._ended = 0, False  # its samples; whether that is all
         self._error: Exception | None = None
         self.stopped: int | None = None  # the signal that did it, if one did
@@ -154,7 +167,7 @@ class Backlog:
         try:
             while (samples := pcm.read()) is not None:
                 with self._changed:
-                    self._blocks.append(samples)
+                    self._blocks.append((samples, time.time()))
                     self._waiting += len(samples)
                     self.samples += len(samples)
                     self._changed.notify()
@@ -180,9 +193,12 @@ class Backlog:
                 self._changed.wait(0.1)  # and look again: a signal wakes nobody up
             count = len(self._blocks) if everything else min(1, len(self._blocks))
             blocks = [self._blocks.popleft() for _ in range(0 if self.stopped else count)]
-            self._waiting -= sum(map(len, blocks))
+            self._waiting -= sum(len(samples) for samples, _ in blocks)
             self._changed.notify()
-        return np.concatenate(blocks) if blocks else None
+        if not blocks:
+            return None
+        self.arrived = blocks[-1][1]
+        return np.concatenate([samples for samples, _ in blocks])
 
     def tell_doubt(self) -> bool:
         """Report what may be the reason that nothing was heard, if anything seems to be."""
@@ -244,45 +260,76 @@ class SkipWarnings:
             self._said, self._next = stream.skipped, now + 10
 
 
-# --- reports: add() gets the events that have ended, show() is called after each block ------------------------------
+# --- reports --------------------------------------------------------------------------------------------------------
+
+
+class Report:
+    """What is printed, and what is handed to a command, of the events that have started or ended."""
+
+    def __init__(self, lines: "JsonLines | LiveLines", hook: Hook | None):
+        self._lines, self._hook = lines, hook
+
+    def add(self, stream: Stream, arrived: float, last: bool = False) -> None:
+        """Tell what the last samples have changed; they had arrived at this time."""
+        origin = arrived - stream.seconds  # when the sound began, by today's clock and the samples' own
+        self._lines.wipe()
+        for event in stream.changes:
+            entry = self.entry(event, origin)
+            say(self._lines.line(event, entry))
+            if self._hook is not None:
+                self._hook.add(json.dumps(entry, allow_nan=False))
+        if not last:
+            self._lines.show(stream)
+        sys.stdout.flush()
+
+    @staticmethod
+    def entry(event: Event, origin: float) -> dict:
+        """An event for programs: what has happened, and its times both since the sound began and by the clock."""
+        ended = None if event.end is None else iso_time(origin + event.end)
+        entry = {"event": "end" if ended else "start"} | as_json(event)
+        return entry | {"started": iso_time(origin + event.start), "ended": ended}
+
+
+def iso_time(seconds: float) -> str:
+    """Seconds since 1970 as local time with its offset (ISO 8601)."""
+    return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="milliseconds")
 
 
 class JsonLines:
-    """For programs: {"start", "end", "head", "label", "confidence"} a line, as soon as the event has ended."""
+    """For programs: {"event", "start", "end", "head", "label", "confidence", "started", "ended"} a line."""
 
-    def add(self, events: list[Event]) -> None:
-        for event in events:
-            say(json.dumps(as_json(event), allow_nan=False))
-        sys.stdout.flush()
+    def line(self, event: Event, entry: dict) -> str:
+        return json.dumps(entry, allow_nan=False)
+
+    def wipe(self) -> None:
+        pass
 
     def show(self, stream: Stream) -> None:
         pass
 
 
-class LiveReport:
+class LiveLines:
     """For people: events one below the other, and under them a line with what is heard now."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.blocks = can_show(BLOCKS, sys.stdout)
         self._drawn = 0  # columns
 
-    def add(self, events: list[Event]) -> None:
-        self._wipe()
-        for event in events:
-            say(event_line(event, self.blocks))
-        sys.stdout.flush()
+    def line(self, event: Event, entry: dict) -> str:
+        """The time of day in front."""
+        return f"{(entry['ended'] or entry['started'])[11:19]}  {event_line(event, self.blocks, 9)}"
 
     def show(self, stream: Stream) -> None:
+        """Draw what is heard."""
         parts = [clock(stream.seconds)]
         for label, p in stream.heard.values():
             parts.append(f"{pad(shorten(printable(label), 20), 20)}  {percent(p)}  {pad(bar(p, 20, self.blocks), 20)}")
         line = shorten("  ".join(parts), (columns(sys.stdout) or 80) - 1).rstrip()
-        self._wipe()
         encoding = sys.stdout.encoding or "utf-8"
         sys.stdout.write(line.encode(encoding, "backslashreplace").decode(encoding))
-        sys.stdout.flush()
         self._drawn = cells(line)
 
-    def _wipe(self) -> None:
+    def wipe(self) -> None:
+        """Take the line away."""
         sys.stdout.write("\r" + " " * self._drawn + "\r" if self._drawn else "")
         self._drawn = 0

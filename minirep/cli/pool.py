@@ -1,4 +1,4 @@
-"""Files classified by several processes, each with one thread, in order."""
+"""Files classified in order: by this process, by several with one thread each, or by a cluster."""
 
 import contextlib
 import multiprocessing
@@ -6,60 +6,124 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Generator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 
+from ..audio import open_recording
 from ..classify import Classifier
 from ..errors import MinirepError
 from ..files.write import irregular
 from ..text import printable
+from .arguments import at_least_one
 from .terminal import report_warnings
 
 MAX_JOBS = 61  # as many processes as Windows can wait for
-AHEAD = 4  # clips that are handed out for each process, so that none waits for its next one
+AHEAD = 4  # files that are handed out for each process, so that none waits for its next one
 # What sets how many threads the libraries behind NumPy's matrix products use, before NumPy is imported.
 BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 Answer = dict[str, np.ndarray] | str  # {head: probabilities}, or why there are none
-_here: tuple[Classifier, int | None]  # in a process of its own: what all its clips need
 
 
-def answers(clf: Classifier, files: list[str], views: int | None, jobs: int) -> Generator[Answer, None, None]:
-    """For each file, in order: {head: probabilities}, or why there are none."""
-    if jobs == 1 or len(files) < 2:
-        return (_answer(clf, file, views) for file in files)
-    return _answers_of_processes(clf, files, views, min(jobs, len(files), MAX_JOBS))
+@dataclass(frozen=True)
+class Work:
+    """What is done with each file, by whichever process."""
 
+    classifier: Classifier
+    views: int | None
+    partial: bool = False
+    pipes: bool = True  # whether what never ends is read: a table may name it; on the command line it is meant
 
-def _answer(clf: Classifier, file: str, views: int | None) -> Answer:
-    found = irregular(file)  # a table may name what never ends; only who names a pipe on the command line means it
-    if found:
-        return f"found {found}, expected a sound file"
-    try:
-        return clf.classify(file, views=views).probabilities
-    except MinirepError as error:
-        return str(error).removeprefix(f"{printable(file)}: ")
-
-
-def _answers_of_processes(clf: Classifier, files: list[str], views: int | None, jobs: int) -> Generator:
-    """The same, from several processes. A few clips are handed out ahead, however many there are."""
-    context, rest = multiprocessing.get_context("spawn"), iter(files)
-    waiting: deque = deque()
-    with _one_thread_each(), ProcessPoolExecutor(jobs, context, _begin, (clf, views)) as pool:
+    def answer(self, file) -> Answer:
+        """{head: probabilities} of a file (path or binary stream), or why there are none."""
+        found = None if self.pipes else irregular(file)
+        if found:
+            return f"found {found}, expected a sound file"
         try:
-            while True:
-                for file in islice(rest, AHEAD * jobs - len(waiting)):
-                    with _interrupts_held():
-                        waiting.append(pool.submit(_answer_here, file))
-                if not waiting:
-                    return
-                yield waiting.popleft().result()
-        except BrokenProcessPool:
-            raise MinirepError(f"one of {jobs} processes was ended, perhaps for want of memory; try fewer") from None
+            return self.classifier.classify(open_recording(file, self.partial), views=self.views).probabilities
+        except MinirepError as error:
+            name = printable(file) if isinstance(file, (str, os.PathLike)) else "<stdin>"
+            return str(error).removeprefix(f"{name}: ")
+
+
+_here: Work  # in a process of its own
+
+
+def add_jobs(parser) -> None:
+    """The options that have files classified elsewhere."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--jobs", type=at_least_one, default=1, metavar="N", help="processes, each with one thread (default: this one)"
+    )
+    where.add_argument(
+        "--dask", metavar="ADDRESS", help="the workers of this Dask scheduler (tcp://host:8786), which read the paths"
+    )
+
+
+def answers(work: Work, files: Sequence, jobs: int, scheduler: str | None = None) -> Generator[Answer, None, None]:
+    """For each file, in order: {head: probabilities}, or why there are none."""
+    if scheduler is not None:
+        from .cluster import answers_of_cluster
+
+        return answers_of_cluster(work, files, scheduler)
+    if jobs == 1 or len(files) < 2:
+        return (work.answer(file) for file in files)
+    return _answers_of_processes(work, files, min(jobs, len(files), MAX_JOBS))
+
+
+def _answers_of_processes(work: Work, files: Sequence[str], jobs: int) -> Generator[Answer, None, None]:
+    """The same, from several processes. A few files are handed out ahead, however many there are.
+
+    When a process is ended, all of its pool are. The files they had are tried again, in a pool of one and one at a
+    time: the one that is to blame, if it is a file, is lost alone.
+    """
+    rest, ours = iter(files), deque[str]()  # files that are handed out
+    suspects = 0  # how many of these are tried one at a time
+    while True:
+        with _one_thread_each(), _pool(work, 1 if suspects else jobs) as pool:
+            waiting: deque[Future] = deque()
+            try:
+                if suspects and _ended(pool.submit(os.getpid)):
+                    raise MinirepError(f"one of {jobs} processes was ended, perhaps for want of memory; try fewer")
+                while True:
+                    ahead = 1 if suspects else AHEAD * jobs
+                    ours.extend(islice(rest, max(0, ahead - len(ours))))
+                    for file in islice(ours, len(waiting), ahead):
+                        with _interrupts_held():
+                            waiting.append(pool.submit(_answer_here, file))
+                    if not ours:
+                        return
+                    yield waiting.popleft().result()
+                    ours.popleft()
+                    if suspects:
+                        suspects -= 1
+                        if not suspects:  # on with all processes
+                            break
+            except BrokenProcessPool:
+                if suspects:
+                    suspects -= 1
+                    ours.popleft()
+                    yield "the process that read it was ended, perhaps for want of memory"
+                else:
+                    suspects = len(ours)
+
+
+def _ended(ready: Future) -> bool:
+    """Whether a process cannot even begin."""
+    return isinstance(ready.exception(), BrokenProcessPool)
+
+
+@contextlib.contextmanager
+def _pool(work: Work, jobs: int):
+    """So many processes, which are ended with what they are at."""
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _begin, (work,)) as pool:
+        try:
+            yield pool
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -90,10 +154,10 @@ def _interrupts_held():
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _begin(clf: Classifier, views: int | None) -> None:
-    """In a new process: keep what all its clips need."""
+def _begin(work: Work) -> None:
+    """In a new process: keep what all its files need."""
     global _here
-    _here = clf, views
+    _here = work
     report_warnings()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, args=[multiprocessing.parent_process()], daemon=True).start()
@@ -105,5 +169,4 @@ def _end_with_parent(parent) -> None:
 
 
 def _answer_here(file: str) -> Answer:
-    clf, views = _here
-    return _answer(clf, file, views)
+    return _here.answer(file)

@@ -23,9 +23,9 @@ def add_arguments(parser) -> None:
 def check(args, sources: list) -> None:
     """Refuse what does not go together, before anything is done."""
     if not args.timeline:
-        defaults = {"plot": None, "hop": HOP, "threshold": None, "smooth": SMOOTH, "all": False}
-        for name, default in defaults.items():
-            if getattr(args, name) != default:
+        defaults = {"hop": HOP, "smooth": SMOOTH, "all": False, "cooldown": 0.0}
+        for name in ("plot", "hop", "threshold", "smooth", "cooldown", "gate", "all"):
+            if getattr(args, name) != defaults.get(name):
                 raise MinirepError(f"--{name} goes with --timeline")
         return
     if args.top or args.views:

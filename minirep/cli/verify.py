@@ -18,12 +18,14 @@ from ..files.modelfile import is_model
 from ..files.models import default_model, read
 from ..frontend import log_mel_views
 from ..network import Network
-from ..proof.verify import Difference, Report, Row, precisions, verify, worst
+from ..proof.coarse import with_bfloat16
+from ..proof.exported import with_exported
+from ..proof.verify import VIEWS, Difference, Report, Row, precisions, verify, worst
 from ..recipe import MELS, Recipe
 from ..reparam import STEPS, fuse
 from ..text import printable
 from ..tree import named_arrays
-from .arguments import add_model_argument
+from .arguments import add_model_argument, add_precision
 from .terminal import Progress, say, table
 
 COLUMNS = {  # of the tables: what each holds
@@ -59,7 +61,10 @@ def add_arguments(parser) -> None:
     parser.description = textwrap.fill(parser.description, 96)
     parser.epilog = "columns:\n" + "\n".join(_legend({**COLUMNS, **STEP_COLUMNS}))
     add_model_argument(parser, "FILE")
-    parser.add_argument("--merged", metavar="MODEL", help="a merged model.npz: is it FILE, merged, in every field?")
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument("--merged", metavar="MODEL", help="a merged model.npz: is it FILE, merged, in every field?")
+    other.add_argument("--exported", metavar="ONNX", help="an .onnx: is it FILE, in ONNX Runtime and OpenVINO, too?")
+    add_precision(parser, "also hold the merged network, rounded to bfloat16, to its bound")
     parser.add_argument("--clips", nargs="+", metavar="FILE", help="sound files to try (default: synthetic sounds)")
     parser.add_argument(
         "--steps", action="store_true", help="a line for each part of a block and step; fuse: all at once"
@@ -84,6 +89,9 @@ def run(args) -> int:
         report = verify(model, log_mels, stored, merged, progress.step)
     except MinirepError as error:
         raise MinirepError(f"{printable(path)}: {error}") from None
+    if args.precision == "bfloat16":
+        report = with_bfloat16(report, network, log_mels, VIEWS)
+    report = with_exported(report, model, args.exported, log_mels) if args.exported else report
     progress.clear()
     keys = published_keys(network) if checkpoint else {}
     if args.json:
@@ -112,7 +120,7 @@ def in_file_terms(name: str, keys: dict[str, str]) -> str:
         return name
     kernel, kind, path, part = found.groups()
     path = f"{kind.replace('probabilities', 'heads')}{path}{f'.{part}' if part else ''}"
-    if name.endswith("(the merged model)"):
+    if name.endswith(" model)"):
         path = path.partition(".branches.")[0]  # its one kernel is made of all branches
     below: list[str] = []
     while path and not below:
@@ -170,9 +178,10 @@ def lines(path, network: Network, report: Report, keys: dict[str, str], args) ->
         yield "as rounding allows; the function itself is known from float64."
     for precision, rows in report.rows.items():
         yield ""
-        yield f"{precision}: {'computed against exact' if report.merged else 'merged against unmerged'}"
-        yield from (f"  {line}" for line in table(_table(rows, report.merged), left=1))
-        if args.steps and not report.merged:
+        alone = report.merged or precision == "bfloat16"  # no form to compare with
+        yield f"{precision}: {'computed against exact' if alone else 'merged against unmerged'}"
+        yield from (f"  {line}" for line in table(_table(rows, alone), left=1))
+        if args.steps and not alone:
             steps = [[row.name, s.part, s.step, *_cells(s.difference)] for row in rows for s in row.steps]
             yield from (f"  {line}" for line in table([["block", "part", "step", *COLUMNS], *steps], left=3))
     yield ""
@@ -185,11 +194,10 @@ def lines(path, network: Network, report: Report, keys: dict[str, str], args) ->
         yield f"{where}: each of {len(rows)} parts computed against exact; at most {_percent(most)} of the bound used"
     yield ""
     for p in report.outcome:
-        yield (
-            f"{p.precision}, {p.backend}: probabilities differ by {p.absolute:.1e} at most"
-            f"{' from float64' * report.merged}; "
-            f"the top class is the same for {p.agree} of {p.views} views"
-        )
+        against = " from float32" if p.precision == "bfloat16" else " from float64" * report.merged
+        apart = f"differ by {p.absolute:.1e} at most{against}" if np.isfinite(p.absolute) else "are not all finite"
+        same = f"the top class is the same for {p.agree} of {p.views} views"
+        yield f"{p.precision}, {p.backend}: probabilities {apart}; {same}"
     if report.stored:
         yield ""
         used = _percent(worst(report.stored.values()).used)
@@ -198,8 +206,9 @@ def lines(path, network: Network, report: Report, keys: dict[str, str], args) ->
     if report.given:
         given = report.given
         yield ""
-        yield f"{printable(args.merged)}: {given.exact:,} of {given.total:,} weights are the correctly rounded ones."
-        if given.weights:
+        kind = "the model's" if args.exported else "the correctly rounded ones"
+        yield f"{printable(args.merged or args.exported)}: {given.exact:,} of {given.total:,} weights are {kind}."
+        if given.weights and not args.exported:
             used = _percent(worst(given.weights.values()).used)
             yield f"Its {len(given.weights)} arrays differ from those that merging gives by at most {used} of what"
             yield "rounding allows to whoever merges in its precision."

@@ -11,6 +11,7 @@ Reading order, first what happens when a network is loaded:
 Then what is compiled, once on each computer:
     emit        helpers that write LLVM instructions from Python
     rows        addresses of the rows of an array
+    tiles       rounding to bfloat16, and the matrix product of such numbers with AMX
     matmul      the matrix product: 1 x 1 convolutions, expand and project
     depthwise   the depthwise convolution along one axis
     stem        the first convolution and its max pooling

@@ -26,7 +26,7 @@ import llvmlite.binding as llvm
 
 from ..errors import MinirepError, expect
 from ..files.write import replacing
-from .target import CPU, FEATURES, TRIPLE
+from .target import CPU, FEATURES, PAIRS, TILES, TRIPLE
 
 ARGUMENTS = 9  # of `program.run`, all of them 64-bit integers
 SYSTEM_FUNCTIONS = {"sched_yield", "memset", "memcpy", "memmove"}  # the only functions that the program may call
@@ -62,7 +62,17 @@ def _key() -> bytes:
     numba = b""
     with contextlib.suppress(Exception):  # its version, without importing it; not everywhere does it lie in a folder
         numba = Path(importlib.util.find_spec("numba").origin).with_name("_version.py").read_bytes()
-    made_from = (2, sources, numba, llvmlite.__version__, TRIPLE, CPU, FEATURES)  # 2: the format of the file
+    made_from = (
+        2,
+        sources,
+        numba,
+        llvmlite.__version__,
+        TRIPLE,
+        CPU,
+        FEATURES,
+        PAIRS,
+        TILES,
+    )  # 2: the format of the file
     return hashlib.sha256(repr(made_from).encode()).digest()
 
 

@@ -94,6 +94,44 @@ class Emitter:
         multiply_add = cgutils.get_or_insert_function(self.b.module, kind, f"llvm.fmuladd.v{LANES}f32")
         self.b.store(self.b.call(multiply_add, [x, y, self.b.load(total)]), total)
 
+    def accumulate_pairs(self, x, y, total):
+        """total += x * y for words of two bfloat16 each: both products are added to the lane's float (x86)."""
+        words = ir.VectorType(WORD, LANES)
+        kind = ir.FunctionType(VECTOR, [VECTOR, words, words])
+        dot = cgutils.get_or_insert_function(self.b.module, kind, "llvm.x86.avx512bf16.dpbf16ps.512")
+        pairs = [self.b.bitcast(value, words) for value in (x, y)]
+        self.b.store(self.b.call(dot, [self.b.load(total), *pairs]), total)
+
+    def round_pairs(self, x):
+        """Round a vector of floats to as many bfloat16 (x86)."""
+        half = ir.VectorType(ir.IntType(16), LANES)
+        kind = ir.FunctionType(half, [VECTOR])
+        narrow = cgutils.get_or_insert_function(self.b.module, kind, "llvm.x86.avx512bf16.cvtneps2bf16.512")
+        return self.b.call(narrow, [x])
+
+    def tiles(self, operation, *operands):
+        """Emit an operation on AMX's tile registers: numbers 0 to 7, addresses, and bytes from row to row."""
+        operands = [ir.IntType(8)(o) if isinstance(o, int) else o for o in operands]
+        kind = ir.FunctionType(ir.VoidType(), [o.type for o in operands])
+        self.b.call(cgutils.get_or_insert_function(self.b.module, kind, f"llvm.x86.{operation}"), operands)
+
+    def pointer(self, address):
+        """Return an address of bytes as LLVM's pointer."""
+        return self.b.inttoptr(address, ir.IntType(8).as_pointer())
+
+    def round_bfloat16(self, x):
+        """Round a vector of floats to bfloat16, as `minirep.exact.round_bfloat16` does."""
+        words = ir.VectorType(WORD, LANES)
+
+        def all_lanes(value):
+            return ir.Constant(words, [value] * LANES)
+
+        bits = self.b.bitcast(x, words)
+        odd = self.b.and_(self.b.lshr(bits, all_lanes(16)), all_lanes(1))
+        carried = self.b.add(bits, self.b.add(odd, all_lanes(0x7FFF)))
+        rounded = self.b.bitcast(self.b.and_(carried, all_lanes(0xFFFF0000)), VECTOR)
+        return self.b.select(self.b.fcmp_unordered("uno", x, x), x, rounded)
+
     def increase(self, total, x):
         """total += x."""
         self.b.store(self.b.fadd(self.b.load(total), x), total)

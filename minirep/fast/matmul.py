@@ -28,33 +28,48 @@ from collections import namedtuple
 from numba.extending import intrinsic
 
 from .emit import FLOAT, INT, INT_BYTES, Emitter, kernel, read, signature
-from .memory import FLOAT_BYTES, VECTOR_BYTES, panel_width
-from .rows import ONE, ZERO, list_rows, share
+from .memory import CHANNELS, FLOAT_BYTES, VECTOR_BYTES
+from .rows import ONE, ZERO, compiled_panel_width, list_rows, share
 from .steps import PackedConv
-from .target import COLUMN_SPLIT_ROWS, K_BLOCK, LANES, PANEL, ROWS, TILE_FLOATS, TILE_ROWS
+from .target import COLUMN_SPLIT_ROWS, K_BLOCK, LANES, PAIRS, PANEL, ROWS, TILE_FLOATS, TILE_ROWS, TILES
+from .tiles import block_rows, configure_tiles, multiply_tiles, round_rows
 
-compiled_panel_width = kernel(panel_width)
-
-# The memory of one thread: addresses of four tables of row addresses, and of floats for what is between two products.
-Scratch = namedtuple("Scratch", "x out hidden residual memory")
+# The memory of one thread: addresses of five tables of row addresses, and of floats for what is between two products.
+Scratch = namedtuple("Scratch", "x out hidden residual rounded memory")
 
 
 @intrinsic(prefer_literal=True)
 def register_block(
-    typingctx, vectors, x_rows, x_offset, taps, runs, run_step, panel, out_rows, column, bias, residual_rows, relu
+    typingctx,
+    vectors,
+    pairs,
+    x_rows,
+    x_offset,
+    taps,
+    runs,
+    run_step,
+    panel,
+    out_rows,
+    column,
+    bias,
+    residual_rows,
+    relu,
 ):
-    """Compute 6 rows by ``vectors`` vectors of the product, as in the first drawing above.
+    """Compute 6 rows by ``vectors`` vectors of the product, as in the first drawing above; ``pairs``: of bfloat16.
 
     x_rows, out_rows, residual_rows: addresses of 6 row addresses; x_offset, column: bytes to add to these. ``bias`` 0:
     continue from the sums in ``out``. ``residual_rows`` 0: no residual. K consists of ``runs`` of ``taps`` adjacent
     floats, ``run_step`` bytes apart: one run for a matrix, one per row of the patch for the stem.
     """
     width = vectors.literal_value
-    args = vectors, x_rows, x_offset, taps, runs, run_step, panel, out_rows, column, bias, residual_rows, relu
+    args = vectors, pairs, x_rows, x_offset, taps, runs, run_step, panel, out_rows, column, bias, residual_rows, relu
 
     def codegen(context, builder, _, values):
-        _, x_rows, x_offset, taps, runs, run_step, panel, out_rows, column, bias, residual_rows, relu = values
+        _, _, x_rows, x_offset, taps, runs, run_step, panel, out_rows, column, bias, residual_rows, relu = values
         e = Emitter(builder)
+        if pairs.literal_value and (TILES or not PAIRS):
+            return context.get_dummy_value()  # never reached
+        accumulate = e.accumulate_pairs if pairs.literal_value else e.accumulate
         sums = e.registers(ROWS, width)
         places = [(r, v) for r in range(ROWS) for v in range(width)]
 
@@ -81,7 +96,7 @@ def register_block(
                 for r in range(ROWS):
                     value = e.broadcast(e.load(e.add(x[r], here), FLOAT))
                     for v in range(width):
-                        e.accumulate(value, w[v], sums[r][v])
+                        accumulate(value, w[v], sums[r][v])
 
         with builder.if_then(e.nonzero(residual_rows)):
             residual = rows(residual_rows, column)
@@ -107,48 +122,64 @@ def multiply(rows, x, x_offset, patch, conv, first_k, columns, shift, out, resid
     """
     taps, runs, run_step = patch
     column, end = columns
+    if conv.bfloat16 and TILES:
+        multiply_tiles(rows, x, taps, conv, first_k, columns, shift, out, residual, relu)
+        return
     while column < end:
-        width = compiled_panel_width(end - column)
+        width = compiled_panel_width(end - column, PANEL)
         panel = conv.weight + (column * conv.k + first_k * width) * FLOAT_BYTES
         bias = conv.bias + column * FLOAT_BYTES if first_k == 0 else 0
         place = column * FLOAT_BYTES - shift
         for row in range(0, rows, ROWS):
             xs, outs = x + row * INT_BYTES, out + row * INT_BYTES
             res = residual + row * INT_BYTES if residual else 0
-            if width == 4 * LANES:
-                register_block(4, xs, x_offset, taps, runs, run_step, panel, outs, place, bias, res, relu)
+            if conv.bfloat16 and PAIRS:  # with AVX-512
+                if width == 4 * LANES:
+                    register_block(4, 1, xs, x_offset, taps, runs, run_step, panel, outs, place, bias, res, relu)
+                elif width == 2 * LANES:
+                    register_block(2, 1, xs, x_offset, taps, runs, run_step, panel, outs, place, bias, res, relu)
+                else:
+                    register_block(1, 1, xs, x_offset, taps, runs, run_step, panel, outs, place, bias, res, relu)
+            elif width == 4 * LANES:
+                register_block(4, 0, xs, x_offset, taps, runs, run_step, panel, outs, place, bias, res, relu)
             elif width == 2 * LANES:
-                register_block(2, xs, x_offset, taps, runs, run_step, panel, outs, place, bias, res, relu)
+                register_block(2, 0, xs, x_offset, taps, runs, run_step, panel, outs, place, bias, res, relu)
             else:
-                register_block(1, xs, x_offset, taps, runs, run_step, panel, outs, place, bias, res, relu)
+                register_block(1, 0, xs, x_offset, taps, runs, run_step, panel, outs, place, bias, res, relu)
         column += width
 
 
 @kernel
-def tile_size(floats, rows):
-    """Return the rows of a tile, given the floats that each row brings into the cache, and all rows.
+def tile_size(floats, rows, block):
+    """Return the rows of a tile, given the floats that each row brings into the cache, all rows, and those of a block.
 
     The tiles are as large as the cache allows, and of about equal size.
     """
-    most = max(ROWS, min(TILE_ROWS, TILE_FLOATS // floats) // ROWS * ROWS)
+    most = max(block, min(TILE_ROWS, TILE_FLOATS // floats) // block * block)
     tiles = max(1, (rows + most - 1) // most)
-    return ((rows + tiles - 1) // tiles + ROWS - 1) // ROWS * ROWS
+    return ((rows + tiles - 1) // tiles + block - 1) // block * block
 
 
 @kernel
 def pointwise_kernel(thread, threads, scratch, step):
     """Run a `PointwiseStep`: threads share the rows, or the columns if there are few rows."""
     conv = read(PackedConv, step.conv)
+    block = block_rows(conv)
     first, last, columns = 0, step.rows, (0, conv.n)
     if threads > 1 and step.rows <= COLUMN_SPLIT_ROWS:
         panels = share(thread, threads, (conv.n + PANEL - 1) // PANEL)
         columns = (panels[0] * PANEL, min(panels[1] * PANEL, conv.n))
     else:
-        blocks = share(thread, threads, (step.rows + ROWS - 1) // ROWS)
-        first, last = blocks[0] * ROWS, min(blocks[1] * ROWS, step.rows)
-    size = tile_size(min(step.channels, K_BLOCK) + conv.n, last - first)
+        blocks = share(thread, threads, (step.rows + block - 1) // block)
+        first, last = blocks[0] * block, min(blocks[1] * block, step.rows)
+    size = tile_size(min(step.channels, K_BLOCK) + conv.n, last - first, block)
     x_shape, out_shape = (step.time, step.freq, step.channels), (ONE, step.rows, conv.n)
     residual = scratch.residual if step.residual else ZERO
+    if conv.bfloat16 and TILES:
+        configure_tiles(1)
+    if conv.bfloat16:
+        words = (min(conv.k, K_BLOCK) + LANES - 1) // LANES * LANES
+        list_rows(scratch.rounded, scratch.memory, ZERO, size, (ONE, size, words), (ONE, ONE))
     while first < last:
         stop = min(first + size, last)
         list_rows(scratch.x, step.x, first, stop, x_shape, (step.time_stride, step.freq_stride))
@@ -158,32 +189,52 @@ def pointwise_kernel(thread, threads, scratch, step):
         for k in range(0, conv.k, K_BLOCK):
             taps = min(K_BLOCK, conv.k - k)
             end = k + taps == conv.k
-            multiply(stop - first, scratch.x, k * FLOAT_BYTES, (taps, ONE, ZERO), conv, k, columns, ZERO,
+            x, offset = scratch.x, k * FLOAT_BYTES
+            if conv.bfloat16:
+                round_rows(stop - first, x, offset * CHANNELS, step.channels - k * CHANNELS, taps, scratch.rounded)
+                x, offset = scratch.rounded, ZERO
+            multiply(stop - first, x, offset, (taps, ONE, ZERO), conv, k, columns, ZERO,
                      scratch.out, residual if end else ZERO, step.relu if end else ZERO)  # fmt: skip
         first = stop
+    if conv.bfloat16 and TILES:
+        configure_tiles(0)
 
 
 @kernel
 def expand_project_kernel(thread, threads, scratch, step):
     """Run an `ExpandProjectStep` tile by tile and chunk by chunk, as in the second drawing above."""
     expand, project = read(PackedConv, step.expand), read(PackedConv, step.project)
-    blocks = share(thread, threads, (step.rows + ROWS - 1) // ROWS)
-    first, last = blocks[0] * ROWS, min(blocks[1] * ROWS, step.rows)
+    block = block_rows(expand)
+    blocks = share(thread, threads, (step.rows + block - 1) // block)
+    first, last = blocks[0] * block, min(blocks[1] * block, step.rows)
     chunk = min(K_BLOCK, expand.n)
-    size = tile_size(step.channels + chunk + project.n, last - first)
+    size = tile_size(step.channels + chunk + project.n, last - first, block)
     x_shape, out_shape = (ONE, step.rows, step.channels), (ONE, step.rows, project.n)
     list_rows(scratch.hidden, scratch.memory, ZERO, size, (ONE, size, chunk), (ONE, ONE))
+    x, channels = scratch.x, 1
+    if expand.bfloat16:
+        channels, x, rounded = CHANNELS, scratch.rounded, scratch.memory + size * chunk * FLOAT_BYTES
+        list_rows(x, rounded, ZERO, size, (ONE, size, step.channels), (ONE, ONE))
+        if TILES:
+            configure_tiles(1)
     while first < last:
         stop = min(first + size, last)
         list_rows(scratch.x, step.x, first, stop, x_shape, (ONE, ONE))
         list_rows(scratch.out, step.out, first, stop, out_shape, (ONE, ONE))
         list_rows(scratch.residual, step.residual, first, stop, out_shape, (ONE, ONE))
+        if expand.bfloat16:
+            round_rows(stop - first, scratch.x, ZERO, step.channels, expand.k, x)
         for h in range(0, expand.n, chunk):
             columns = (h, min(h + chunk, expand.n))
-            taps = min(chunk, project.k - h)
+            first_k = h // channels
             end = h + chunk >= expand.n
-            multiply(stop - first, scratch.x, ZERO, (expand.k, ONE, ZERO), expand, ZERO, columns,
+            taps = project.k - first_k if end else chunk // channels
+            multiply(stop - first, x, ZERO, (expand.k, ONE, ZERO), expand, ZERO, columns,
                      h * FLOAT_BYTES, scratch.hidden, ZERO, step.relu)  # fmt: skip
-            multiply(stop - first, scratch.hidden, ZERO, (taps, ONE, ZERO), project, h, (ZERO, project.n), ZERO,
+            if project.bfloat16:
+                round_rows(stop - first, scratch.hidden, ZERO, columns[1] - h, taps, scratch.hidden)
+            multiply(stop - first, scratch.hidden, ZERO, (taps, ONE, ZERO), project, first_k, (ZERO, project.n), ZERO,
                      scratch.out, scratch.residual if end else ZERO, ONE if end else ZERO)  # fmt: skip
         first = stop
+    if expand.bfloat16 and TILES:
+        configure_tiles(0)

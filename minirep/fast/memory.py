@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from .target import LANES, PANEL
+from .target import LANES, PAIRS, PANEL, TILE_SIDE, TILES
 
 FLOAT_BYTES = 4
 VECTOR_BYTES = LANES * FLOAT_BYTES
+CHANNELS = 1 + PAIRS  # in a word of 32 bits, of an input rounded to bfloat16
 CACHE_LINE = 64  # bytes
 LINE = CACHE_LINE // FLOAT_BYTES  # floats
 SUMS = 8  # vectors of outputs that the depthwise kernel computes together
@@ -41,9 +42,9 @@ def padded(channels: int) -> int:
     return -(-channels // LANES) * LANES
 
 
-def panel_width(columns: int) -> int:
-    """Return the width of the widest panel that fits into the columns left: 4, 2 or 1 vectors."""
-    width = PANEL
+def panel_width(columns: int, widest: int = PANEL) -> int:
+    """Return the width of the widest panel that fits into the columns left: 4, 2 or 1 vectors; with AMX 2 or 1."""
+    width = widest
     while width > columns:
         width //= 2
     return width
@@ -56,7 +57,7 @@ def pack_vector(vector: np.ndarray, take=aligned) -> np.ndarray:
     return packed
 
 
-def pack_matrix(weight: np.ndarray, take=aligned) -> np.ndarray:
+def pack_matrix(weight: np.ndarray, take=aligned, widest: int = PANEL) -> np.ndarray:
     """Pack (K, N) as panels one after another, each (K, panel width), with N padded with zeros.
 
     The panel of column c starts at float c * K.
@@ -66,10 +67,22 @@ def pack_matrix(weight: np.ndarray, take=aligned) -> np.ndarray:
     packed = take(wide.size)
     column = 0
     while column < wide.shape[1]:
-        width = panel_width(wide.shape[1] - column)
+        width = panel_width(wide.shape[1] - column, widest)
         packed[column * k : (column + width) * k] = wide[:, column : column + width].ravel()
         column += width
     return packed
+
+
+def pair_up(weight: np.ndarray) -> np.ndarray:
+    """Return a matrix (K, N) of bfloat16 numbers as (K / 2, N) words, each with two rows of a column in 32 bits.
+
+    K / 2 is rounded up, for AMX to whole tiles; the additional rows are 0.
+
+    A float32 that holds a bfloat16 has 16 zero bits at its end; the next row's number takes their place, above the
+    first row's. The words are no numbers; they only have the type of the other arrays.
+    """
+    bits = np.pad(weight, ((0, -len(weight) % (2 * TILE_SIDE if TILES else 2)), (0, 0))).view(np.uint32)
+    return (bits[::2] >> 16 | bits[1::2]).view(np.float32)
 
 
 def pack_kernel(weight: np.ndarray, take=aligned) -> np.ndarray:

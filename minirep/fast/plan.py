@@ -14,8 +14,8 @@ from ..network import Conv, Depthwise, Linear, Network, walk
 from ..ops import pool_window
 from ..reparam import fold
 from . import steps
-from .memory import BORDER, LINE, Arena, aligned, pack_kernel, pack_matrix, pack_vector, padded
-from .target import COLUMN_SPLIT_ROWS, LANES, ROWS, TILE_FLOATS, TILE_ROWS
+from .memory import BORDER, LINE, Arena, aligned, pack_kernel, pack_matrix, pack_vector, padded, pair_up
+from .target import COLUMN_SPLIT_ROWS, K_BLOCK, LANES, PAIRS, PANEL, ROWS, TILE_FLOATS, TILE_ROWS, TILE_SIDE, TILES
 
 
 class PlannedTensor:
@@ -56,8 +56,13 @@ class Recorder:
         return self.record(steps.StemStep(x=x, n=n, time=t, freq=f, patch_time=kt, patch_freq=kf,
             conv=self.weights.packed_conv(conv), relu=int(conv.relu), out=out))  # fmt: skip
 
+    def hold_rounded(self, x: PlannedTensor) -> None:
+        """Have scratch memory for more rows of x, or of hidden channels, in bfloat16: AMX reads whole tiles of rows."""
+        self.scratch = max(self.scratch, TILE_FLOATS + 2 * TILE_SIDE * max(x.channels, K_BLOCK))
+
     def pointwise(self, x: PlannedTensor, conv: Conv, stride=(1, 1), residual=0, relu=False) -> PlannedTensor:
         n, t, f, _ = x.shape
+        self.hold_rounded(x)
         out = PlannedTensor(self, (n, -(-t // stride[0]), -(-f // stride[1]), conv.weight.shape[-1]))
         return self.record(steps.PointwiseStep(x=x, time=t, freq=f, channels=x.channels,
             time_stride=stride[0], freq_stride=stride[1], rows=out.rows, conv=self.weights.packed_conv(conv),
@@ -79,6 +84,7 @@ class Recorder:
             x = self.pointwise(x, conv)
         if apart:
             return self.pointwise(x, convs[-1], residual=residual, relu=True)
+        self.hold_rounded(x)
         expand, project = convs[-2:]
         return self.record(steps.ExpandProjectStep(x=x, rows=x.rows, channels=x.channels,
             expand=self.weights.packed_conv(expand), project=self.weights.packed_conv(project), relu=int(expand.relu),
@@ -138,16 +144,20 @@ class Weights:
         layers = [*network.convs, *self.heads.values()]
         shapes = [(layer.weight.size // layer.weight.shape[-1], layer.weight.shape[-1]) for layer in layers]
         # A matrix (k, n), or a kernel with its border, and a bias for each. Both are rounded up to whole cache lines.
-        self._take = Arena(sum((k + 2 * BORDER + 1) * padded(n) + 2 * LINE for k, n in shapes)).take
+        self._take = Arena(sum((k + 2 * BORDER + 2) * padded(n) + 2 * LINE for k, n in shapes)).take
 
     def packed_conv(self, conv: Conv) -> int:
         """Return the address of the `steps.PackedConv` of a convolution."""
         if id(conv) not in self._packed:
             folded = fold(conv)
-            weight = pack_matrix(folded.weight.reshape(-1, folded.weight.shape[-1]), self._take)
+            matrix = folded.weight.reshape(-1, folded.weight.shape[-1])
+            if conv.bfloat16 and PAIRS:
+                weight = pack_matrix(pair_up(matrix), self._take, 2 * LANES if TILES else PANEL)
+            else:
+                weight = pack_matrix(matrix, self._take)
             bias = pack_vector(folded.bias, self._take)
-            packed = steps.PackedConv(weight.size // bias.size, bias.size, weight.ctypes.data, bias.ctypes.data)
-            record = np.array(packed, np.int64)
+            k, addresses = weight.size // bias.size, (weight.ctypes.data, bias.ctypes.data)
+            record = np.array(steps.PackedConv(k, bias.size, *addresses, conv.bfloat16), np.int64)
             self._packed[id(conv)] = (conv, weight, bias, record), record.ctypes.data
         return self._packed[id(conv)][1]
 
@@ -191,7 +201,7 @@ class Workspace:
         self.memory = [aligned(size) for size in plan.sizes]
         self.input = self.view(plan.input)[plan.inside]
         self.scratch = [aligned(plan.scratch) for _ in range(plan.threads)]
-        self.tables = np.zeros((plan.threads, 4, TILE_ROWS + ROWS), np.int64)  # of row addresses: `matmul.Scratch`
+        self.tables = np.zeros((plan.threads, 5, TILE_ROWS + ROWS), np.int64)  # of row addresses: `matmul.Scratch`
         addresses = [buffer.ctypes.data for buffer in self.memory]
         self.steps = np.zeros((len(plan.steps), steps.WORDS), np.int64)
         for row, step in zip(self.steps, plan.steps):

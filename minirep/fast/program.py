@@ -10,7 +10,8 @@ from .stem import stem_kernel
 
 def run(thread, threads, first_step, step_bytes, count, tables, table_bytes, memory, counter):
     """Run one thread's share of ``count`` steps. All arguments are integers, most of them addresses."""
-    scratch = Scratch(tables, tables + table_bytes, tables + 2 * table_bytes, tables + 3 * table_bytes, memory)
+    x, out, hidden = tables, tables + table_bytes, tables + 2 * table_bytes
+    scratch = Scratch(x, out, hidden, tables + 3 * table_bytes, tables + 4 * table_bytes, memory)
     for i in range(count):
         step = first_step + i * step_bytes
         kind, fields = read(steps.Kind, step).number, step + INT_BYTES

@@ -3,11 +3,13 @@
 import numpy as np
 
 from .emit import INT_BYTES, kernel, put_integer
-from .memory import FLOAT_BYTES
+from .memory import FLOAT_BYTES, panel_width
 from .target import ROWS
 
 # Numba compiles a function again for every literal argument that it is called with, but not for these.
 ZERO, ONE = np.int64(0), np.int64(1)
+
+compiled_panel_width = kernel(panel_width)
 
 
 @kernel

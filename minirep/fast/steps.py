@@ -28,7 +28,9 @@ from collections import namedtuple
 
 # A 1 x 1 convolution, or the stem's as a matrix product. Sizes: k input channels (of the stem: numbers in a patch), and
 # n output channels, padded. Addresses: weight, packed by `memory.pack_matrix`, and bias.
-PackedConv = namedtuple("PackedConv", "k n weight bias")
+# Where ``bfloat16`` is 1, x is rounded first, and k counts words of 32 bits: pairs of bfloat16 with `target.PAIRS`, or
+# else floats.
+PackedConv = namedtuple("PackedConv", "k n weight bias bfloat16")
 
 # In all steps: addresses x and out of activations; conv, expand and project of a PackedConv; channels are padded.
 

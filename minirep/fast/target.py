@@ -4,7 +4,9 @@ Code is compiled for this computer's processor, or for the one that NUMBA_CPU_NA
 are Numba's own settings.
 """
 
+import ctypes
 import os
+import sys
 
 import llvmlite.binding as llvm
 
@@ -26,6 +28,22 @@ elif TRIPLE.startswith(("aarch64", "arm64")):
     LANES, VECTORS = 4, 4  # NEON: 32 registers of 4 floats
 else:
     LANES, VECTORS = 4, 2  # SSE2, which every 64-bit x86 has: 16 registers of 4 floats
+
+
+def _tiles_allowed() -> bool:
+    """Ask Linux for AMX's tile registers, which a process has to do once before it uses them."""
+    if not sys.platform.startswith("linux") or not TRIPLE.startswith("x86_64"):
+        return False
+    arch_prctl, request_permission, tile_data = 158, 0x1023, 18  # Documentation/arch/x86/xstate.rst
+    return ctypes.CDLL(None).syscall(arch_prctl, request_permission, tile_data) == 0
+
+
+# How bfloat16 numbers are multiplied. TILES: by AMX, 16 x 16 sums of 32 products in one instruction. PAIRS: in words of
+# two, by AMX or by AVX-512's dot product, which AMD does at twice the rate of float32, and Intel at half of it. Else
+# they are multiplied as the floats that they are.
+TILES = int(LANES == 16 and {"amx-tile", "amx-bf16"} <= _on and _tiles_allowed())
+PAIRS = int(TILES or (LANES == 16 and "avx512bf16" in _on and CPU.startswith("znver")))
+TILE_SIDE = 16  # rows of a tile, and words in each
 
 PANEL = LANES * VECTORS  # output channels of one block
 

@@ -37,9 +37,9 @@ sys.exit(main())
 '''
 # What `classify` and `listen` can do without. Compiled code is kept on disk beside its source, which a zip has not.
 LEFT_OUT = (
-    "fast", "proof", "evaluate", "count.py", "files/bundle.py",
-    "cli/bench.py", "cli/bundle.py", "cli/convert.py", "cli/eval.py", "cli/fuse.py", "cli/info.py", "cli/pool.py",
-    "cli/verify.py",
+    "fast", "proof", "evaluate", "web", "count.py", "files/bundle.py", "files/onnxfile.py",
+    "cli/bench.py", "cli/bundle.py", "cli/convert.py", "cli/eval.py", "cli/export.py", "cli/fuse.py", "cli/info.py",
+    "cli/verify.py", "cli/web.py",
 )  # fmt: skip
 DATA = ("data/class_names.json",)
 PACKAGE = Path(__file__).parents[1]

@@ -4,6 +4,8 @@ It is an ordinary uncompressed .npz. The array "header" holds UTF-8 JSON: format
 the tree of the network, in which each array stands as its shape; the array of the tree's path ("stem.weight",
 "stages.0.2.entry.bias" ...) holds its values. Reading executes nothing and allocates nothing before the sizes that the
 header promises are found in the file; each array is read once, and holds finite numbers.
+
+`model.safetensors` holds the same arrays under the same names, and the entries of the header in its metadata.
 """
 
 import contextlib
@@ -12,20 +14,25 @@ import json
 import os
 import re
 import zipfile
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..check import MAX_ARRAYS, check, fault
-from ..errors import MinirepError
+from ..errors import MinirepError, expect
 from ..network import BatchNorm, Block, Conv, Depthwise, Linear, Network
+from ..precision import precision_of
 from ..recipe import Recipe
 from ..text import one_line, quoted
 from ..tree import as_type, named_arrays
 from .archive import ZIP_ERRORS, open_zip
+from .safetensorsfile import SUFFIX, looks_like, read_arrays, write_arrays
 from .write import replacing
 
 FORMAT, VERSION = "minirep model", 2
+HEADER = ("format", "version", "dtype", "recipe", "labels", "provenance", "network")
+PLAIN = ("format", "dtype")  # of its entries: what is text already
 # What the fields of a `Block` were called in the trees and array names of older versions.
 RENAMED = {1: {"entry": "reduce", "expand_project": "mix"}, 2: {}}
 NODES = {node.__name__: node for node in (Network, Block, Depthwise, Conv, BatchNorm, Linear)}
@@ -48,14 +55,28 @@ class Model(NamedTuple):
 
 
 def write_model(path, model: Model, half: bool = False) -> None:
-    """Write ``model.npz`` to a path or into a binary file.
+    """Write ``model.npz``, or ``model.safetensors`` where that is the suffix, to a path or into a binary file.
 
     ``half`` stores float16: half the size; it computes in the network's own type when read.
     """
+    opened = hasattr(path, "write")
+    header, arrays = contents(model, path, half)
+    with contextlib.nullcontext(path) if opened else replacing(path) as file:
+        if not opened and is_safetensors(path):
+            write_arrays(file, arrays, as_text(header))
+        else:
+            text = _to_json(header).encode()
+            np.savez(file, header=np.frombuffer(text, np.uint8), **arrays)
+
+
+def contents(model: Model, path, half: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The header of a model file and its arrays by name; MinirepError where they cannot be stored."""
     network = check(model.network)
     dtype = network.dtype
     if dtype.kind != "f":
         raise MinirepError(f"{path}: a network of type {dtype} cannot be stored; expected floating point")
+    if precision_of(network) == "bfloat16":
+        raise MinirepError(f"{path}: found weights rounded to bfloat16, expected float32: save the model, then round")
     if half:
         with np.errstate(over="ignore"):
             network = as_type(network, np.float16)
@@ -65,7 +86,7 @@ def write_model(path, model: Model, half: bool = False) -> None:
     for name, array in arrays.items():
         if found := fault(array, name):
             raise MinirepError(f"{path}: {name} {found}; not written")
-    header = {
+    return {
         "format": FORMAT,
         "version": VERSION,
         "dtype": dtype.name,
@@ -73,10 +94,16 @@ def write_model(path, model: Model, half: bool = False) -> None:
         "labels": model.labels,
         "provenance": model.provenance,
         "network": network,
-    }
-    text = json.dumps(header, ensure_ascii=False, default=_node_to_json).encode()
-    with contextlib.nullcontext(path) if hasattr(path, "write") else replacing(path) as file:
-        np.savez(file, header=np.frombuffer(text, np.uint8), **arrays)
+    }, arrays
+
+
+def as_text(header: dict[str, Any]) -> dict[str, str]:
+    """The header where every entry must be text: all but the plain ones become JSON."""
+    return {key: value if key in PLAIN else _to_json(value) for key, value in header.items()}
+
+
+def _to_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=_node_to_json)
 
 
 def _node_to_json(node) -> dict:
@@ -90,25 +117,44 @@ def _node_to_json(node) -> dict:
 # --- reading ------------------------------------------------------------------------------------------------------
 
 
+def is_safetensors(path) -> bool:
+    """Whether a file has the suffix, in any case."""
+    return str(path).lower().endswith(SUFFIX)
+
+
 def is_model(path) -> bool:
-    """Whether a file looks like `write_model`'s: a zip that holds the header."""
+    """Whether a file looks like `write_model`'s: a zip that holds the header, or a .safetensors."""
     try:
-        with open(path, "rb") as file, open_zip(file) as archive:
-            return "header.npy" in archive.namelist()
+        with open(path, "rb") as file:
+            if is_safetensors(path) or looks_like(file.read(9), file.seek(0, os.SEEK_END)):
+                return True
+            with open_zip(file) as archive:
+                return "header.npy" in archive.namelist()
     except ZIP_ERRORS:
         return False
 
 
 def read_model(source) -> Model:
-    """Read `model.npz`: a path, or a binary file that can be sought in.
+    """Read `model.npz` or `model.safetensors`: a path, or a binary file that can be sought in.
 
     MinirepError says what does not fit.
     """
     opened = hasattr(source, "read")
     path = getattr(source, "name", "model") if opened else source
+    with model_errors(path), contextlib.nullcontext(source) if opened else open(source, "rb") as file:
+        start, size = file.read(9), file.seek(0, os.SEEK_END)
+        file.seek(0)
+        if is_safetensors(path) or looks_like(start, size):
+            return _read_safetensors(file, size)
+        with open_zip(file) as archive:
+            return _read_zip(archive, path, size)
+
+
+@contextlib.contextmanager
+def model_errors(path) -> Iterator[None]:
+    """Whatever reading a model file raises becomes a MinirepError in one line with the file's name."""
     try:
-        with contextlib.nullcontext(source) if opened else open(source, "rb") as file, open_zip(file) as archive:
-            return _read(archive, path, file.seek(0, os.SEEK_END))
+        yield
     except MinirepError as error:
         message = str(error)
         raise MinirepError(one_line(message if message.startswith(f"{path}: ") else f"{path}: {message}")) from None
@@ -117,12 +163,12 @@ def read_model(source) -> Model:
     except OSError as error:
         raise MinirepError(f"{path}: cannot be read: {error.strerror or error}") from None
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-        raise MinirepError(one_line(f"{path}: not a whole .npz file: {error}")) from None
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise MinirepError(one_line(f"{path}: not a whole model file: {error}")) from None
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         raise MinirepError(one_line(f"{path}: not a minirep model: {type(error).__name__}: {error}")) from None
 
 
-def _read(archive: zipfile.ZipFile, path, size: int) -> Model:
+def _read_zip(archive: zipfile.ZipFile, path, size: int) -> Model:
     members = {info.filename: info for info in archive.infolist()}
     if len(members) > MAX_ARRAYS:
         raise MinirepError(f"{path}: found {len(members)} arrays, expected at most {MAX_ARRAYS}")
@@ -136,38 +182,64 @@ def _read(archive: zipfile.ZipFile, path, size: int) -> Model:
         raise MinirepError(
             f"{path}: a header of {members['header.npy'].file_size} bytes; expected at most {MAX_HEADER}"
         )
-    text = bytes(_read_array(archive, members, "header", None, path))
-    values = text.count(b",") + text.count(b"[") + text.count(b"{")
-    if values > MAX_VALUES:
-        raise MinirepError(f"{path}: a header of {values} values; expected at most {MAX_VALUES}")
-    header = json.loads(text.decode())
+    header = parse(bytes(_read_array(archive, members, "header", None, path)))
+    names = {name.removesuffix(".npy") for name in members} - {"header"}
+    return model_of(header, names, lambda name, shape: _read_array(archive, members, name, shape, path))
+
+
+def _read_safetensors(file, size: int) -> Model:
+    metadata, shapes, fetch = read_arrays(file, size, parse, MAX_HEADER)
+    expect(len(shapes) <= MAX_ARRAYS, f"found {len(shapes)} arrays, expected at most {MAX_ARRAYS}")
+
+    def read(name: str, shape: tuple) -> np.ndarray:
+        expect(name in shapes, f"array {name} is missing")
+        expect(shapes[name] == shape, f"array {name}: found {shapes[name]}, expected floating point {shape}")
+        return fetch(name)
+
+    return model_of(header_of(metadata), set(shapes), read)
+
+
+def header_of(text: dict[str, str]) -> dict[str, Any]:
+    """What `as_text` made text of."""
+    expect(text.get("format") == FORMAT, "no header of minirep in its metadata; expected a model written by minirep")
+    return {key: value if key in PLAIN else parse(value) for key, value in text.items() if key in HEADER}
+
+
+def parse(text: bytes | str) -> Any:
+    """The value of a JSON text, whose number of values is bounded before they are built."""
+    text = text.decode() if isinstance(text, bytes) else text
+    values = text.count(",") + text.count("[") + text.count("{")
+    expect(values <= MAX_VALUES, f"a header of {values} values; expected at most {MAX_VALUES}")
+    return json.loads(text)
+
+
+def model_of(header: dict[str, Any], names: set[str], fetch: Callable[[str, tuple], np.ndarray]) -> Model:
+    """A model from its header; ``names``: of all arrays that are there, ``fetch(name, shape)`` reads one."""
     if header.get("format") != FORMAT or header.get("version") not in RENAMED:
         raise MinirepError(
-            f"{path}: found format {header.get('format')!r} version {header.get('version')!r}, "
+            f"found format {quoted(header.get('format'))} version {quoted(header.get('version'))}, "
             f"expected {FORMAT!r} version 1 to {VERSION}; a newer minirep may read it"
         )
     dtype = np.dtype({"float32": "f4", "float64": "f8", "float16": "f2"}[header["dtype"]])
     expected = set()
 
     def leaf(name, shape):
-        if f"{name}.npy" in expected:
-            raise MinirepError(f"{path}: the header names array {name} twice, expected each once")
-        expected.add(f"{name}.npy")
+        expect(name not in expected, f"the header names array {name} twice, expected each once")
+        expected.add(name)
         with np.errstate(over="ignore"):  # what becomes infinite is refused
-            array = _read_array(archive, members, name, tuple(shape), path).astype(dtype)
-        if found := fault(array, name):
-            raise MinirepError(f"{path}: array {name} {found}")
+            array = fetch(name, tuple(shape)).astype(dtype)
+        found = fault(array, name)
+        expect(not found, f"array {name} {found}")
         return array
 
     network = check(_from_json(header["network"], "", leaf, RENAMED[header["version"]]))
-    extra = sorted(set(members) - expected - {"header.npy"})
-    if extra:
-        raise MinirepError(f"{path}: found arrays that the header does not name: {', '.join(extra[:3])}")
+    extra = sorted(names - expected)
+    expect(not extra, f"found arrays that the header does not name: {', '.join(extra[:3])}")
     recipe = None if header["recipe"] is None else Recipe(**header["recipe"])
     labels = {head: tuple(map(str, names)) for head, names in header["labels"].items()}
     counts = {head: len(names) for head, names in labels.items()}
     if recipe is not None and counts != network.classes:
-        raise MinirepError(f"{path}: labels: found {quoted(counts)} names, expected {quoted(network.classes)}")
+        raise MinirepError(f"labels: found {quoted(counts)} names, expected {quoted(network.classes)}")
     return Model(network, recipe, labels, {str(k): str(v) for k, v in header["provenance"].items()})
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 from ..classify import Classifier
 from ..errors import MinirepError, expect
 from ..network import Network
+from ..precision import as_precision
 from ..reparam import fuse
 from ..text import printable
 from .checkpoint import read_published
 from .modelfile import Model, is_model, read_model, write_model
+from .safetensorsfile import SUFFIX
 from .write import irregular
 
 
@@ -29,7 +31,9 @@ def read(path) -> Model:
         with path.open("rb") as file:  # a part of a bundle
             return read_model(file)
     _expect_file(path)
-    if Path(path).suffix == ".npz" or is_model(path):
+    expect(Path(path).suffix.lower() != ".onnx", f"{printable(path)}: an .onnx is for other programs; expected the model "
+           "that it was made from")  # fmt: skip
+    if Path(path).suffix in (".npz", SUFFIX) or is_model(path):
         return read_model(path)
     return read_published(path)
 
@@ -40,18 +44,23 @@ def _expect_file(path) -> None:
     expect(found is None, f"{printable(path)}: found {found}, expected a file: model.npz or checkpoint.pyth")
 
 
-def load(path=None, backend: str = "auto", fused: bool = True, threads: int | None = None) -> Classifier:
-    """Load a classifier from `model.npz` or the authors' `checkpoint.pyth`; without a path, the shipped digits model.
+def load(
+    path=None, backend: str = "auto", fused: bool = True, threads: int | None = None, precision: str | None = None
+) -> Classifier:
+    """Load a classifier from `model.npz`, `.safetensors` or the authors' `checkpoint.pyth`; else the shipped model.
 
     ``fused`` merges what is not merged yet; with False the network stays as it is stored (the shipped one: merged).
     ``threads``: how many the compiled backend uses; by default MINIREP_NUM_THREADS, else all cores allowed, as far
     as there is work for them: a small network on a short clip gets one.
+    ``precision``: "float32" or "bfloat16" (`minirep.precision`); by default that in which the network is stored.
     """
     path = default_model() if path is None else path
     network, recipe, labels, provenance = read(path)
     if recipe is None:
         raise MinirepError(f"{path}: holds a network without a recipe; expected a saved classifier")
-    classifier = Classifier(fuse(network) if fused else network, recipe, labels, provenance, backend, threads)
+    network = fuse(network) if fused else network
+    network = network if precision is None else as_precision(network, precision)
+    classifier = Classifier(network, recipe, labels, provenance, backend, threads)
     classifier.prepare()
     return classifier
 
@@ -73,7 +82,10 @@ def read_checkpoint(path) -> Classifier:
 
 
 def save(model: Classifier | Network, path, half: bool = False) -> None:
-    """Write a classifier, or a bare network, to ``path``; ``half`` stores its weights as float16."""
+    """Write a classifier, or a bare network, to ``path``: `model.npz`, or .safetensors where that is its suffix.
+
+    ``half`` stores its weights as float16.
+    """
     if isinstance(model, Classifier):
         write_model(path, Model(model.network, model.recipe, model.labels, model.provenance), half)
     elif isinstance(model, Network):

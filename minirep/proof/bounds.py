@@ -12,6 +12,9 @@ is off by goes through the absolute weights once more, and a ReLU or a maximum n
 the network with these three rules gives a bound for *every* way to evaluate it; two ways differ by at most twice that.
 No tolerance is picked by hand: `ROUNDINGS` below counts the operations on one term.
 
+In bfloat16 (`minirep.precision`) the weight and the input of a 1 x 1 convolution are rounded once more, each by a
+factor of at most 1 +- 2^-8. The bound then is that on the distance from the network before this rounding.
+
 Results that underflow are off by an absolute amount rather than a factor; that is added too, for processors that flush
 small numbers to zero as well. Where a sum might overflow, or a variance with its eps might be flushed, the bound is
 infinite: nothing can be promised there.
@@ -24,6 +27,7 @@ from math import prod
 import numpy as np
 
 from .. import ops, reparam
+from ..exact import round_bfloat16
 from ..network import Block, Conv, Depthwise, Linear, Network
 from ..tree import map_arrays, map_tree
 
@@ -32,6 +36,7 @@ from ..tree import map_arrays, map_tree
 # processor that computes 1 / sqrt first or rounds s from a higher precision.
 ROUNDINGS = 8
 PER_CONSTANTS = 3  # bias, -mean and shift are terms of the sum as well
+BFLOAT16 = 2.0**-8  # its unit roundoff: half of the distance from 1 to the next number, as it has 8 significant bits
 SLACK = 1 + 1e-9  # the bound itself is computed in float64, from numbers that are never subtracted: off by far less
 
 
@@ -58,6 +63,7 @@ class Summand:
     roundings: int  # of one term
     reach: float  # no number on the way is larger
     steepness: float = 0.0  # of its batch norms, see `gamma`
+    coarse: int = 0  # roundings of one term to bfloat16
 
 
 def start(x, dtype) -> Known:
@@ -66,13 +72,13 @@ def start(x, dtype) -> Known:
     return Known(x, np.zeros_like(x), np.zeros_like(x), np.dtype(dtype))
 
 
-def gamma(roundings: int, dtype, steepness: float = 0.0) -> float:
-    """The relative error that so many roundings can add up to (Higham, lemma 3.1).
+def gamma(roundings: int, dtype, steepness: float = 0.0, coarse: int = 0) -> float:
+    """The relative error that so many roundings can add up to (Higham, lemma 3.1); ``coarse``: those to bfloat16.
 
     ``steepness``: 1 / (variance + eps), which tells how much a variance or an eps that underflows matters.
     """
     info = np.finfo(dtype)
-    error = roundings * float(info.eps) / 2 + 4 * float(info.tiny) * steepness
+    error = roundings * float(info.eps) / 2 + 4 * float(info.tiny) * steepness + coarse * BFLOAT16
     return error / (1 - error) if error < 1 else np.inf
 
 
@@ -86,10 +92,12 @@ def _summand(known: Known, convs, convolve) -> Summand:
     value = known.value
     largest = np.abs(value) + known.value_error
     sizes = np.concatenate([largest, known.value_error, known.error])
-    reach, roundings, steepness = 1 + np.max(largest + known.error), 0, 0.0
+    reach, roundings, steepness, coarse = 1 + np.max(largest + known.error), 0, 0.0, 0
     for conv in convs:
-        conv = map_arrays(conv, lambda a: a.astype(np.float64))
-        value = ops.epilogue(convolve(value, conv.weight), replace(conv, relu=False))
+        if conv.bfloat16:  # the input, and the weight unless it is rounded already
+            coarse += 1 if np.array_equal(conv.weight, round_bfloat16(conv.weight.astype(np.float32))) else 2
+        conv = replace(map_arrays(conv, lambda a: a.astype(np.float64)), relu=False, bfloat16=False)
+        value = ops.epilogue(convolve(value, conv.weight), conv)
         weight, constant, _ = absolute(conv)
         sizes = convolve(sizes, weight)
         sizes[:n] += constant
@@ -97,7 +105,7 @@ def _summand(known: Known, convs, convolve) -> Summand:
         roundings += terms + ROUNDINGS
         growth, steep, variance = _extremes(conv)
         reach, steepness = max(reach * (terms * growth + constant.max()), variance), steepness + steep
-    return Summand(value, sizes, roundings, reach, steepness)
+    return Summand(value, sizes, roundings, reach, steepness, coarse)
 
 
 def absolute(conv: Conv):
@@ -131,16 +139,16 @@ def add(parts: list[Summand], dtype, relu: bool) -> Known:
     value = np.asarray(sum(part.value for part in parts))
     terms, own, error = np.split(sum(part.sizes for part in parts), 3)
     roundings, reach = sum(part.roundings for part in parts), sum(part.reach for part in parts)
-    steepness = sum(part.steepness for part in parts)
+    steepness, coarse = sum(part.steepness for part in parts), max(part.coarse for part in parts)
 
-    def bound(carried, dtype):
+    def bound(carried, dtype, coarse):
         info = np.finfo(dtype)
-        if not reach * SLACK < info.max:
+        if not reach * (1 + 2 * coarse * BFLOAT16) * SLACK < info.max:
             return np.full_like(carried, np.inf)  # something may overflow
-        rounding = gamma(roundings, dtype, steepness) * (terms + carried) + carried
-        return (rounding + 4 * reach * float(info.tiny)) * SLACK
+        rounding = gamma(roundings, dtype, steepness, coarse) * (terms + carried) + carried
+        return (rounding + (4 + 4 * coarse) * reach * float(info.tiny)) * SLACK
 
-    own, error = bound(own, np.float64), bound(error, dtype)
+    own, error = bound(own, np.float64, 0), bound(error, dtype, coarse)
     if relu and np.isfinite(own).all():
         # A neuron that is off whatever the rounding has no error at all; one that may just be on, only that much.
         own, error = (np.minimum(e, np.maximum(value + own + e, 0)) for e in (own, error))

@@ -279,7 +279,7 @@ def check_backend(network: Network, log_mels: np.ndarray, run: Any) -> list[Row]
             bounds.through_stem(known, network.stem) if name == "stem" else bounds.through_block(known, blocks[name])
         )
         rows.append(check_row(name, known, y))
-        known = bounds.start(y, network.dtype)
+        known = bounds.start(y if y.shape == known.value.shape else known.value, network.dtype)
     probabilities = run(log_mels)
     for head, linear in network.heads.items():
         rows.append(check_probabilities(head, bounds.through_head(known, network.pool, linear), probabilities[head]))
@@ -317,19 +317,32 @@ class Outcome:
 
 def check_outcome(network: Network, log_mels: np.ndarray) -> list[Outcome]:
     """The merged form on every backend there is, against the one that is stored; or float64, if that is the same."""
+    merged, reference = reparam.fuse(network), as_type(network, np.float64) if is_fused(network) else network
+    runs = {"numpy": partial(forward, merged), "numba": compiled(merged)}
+    return compare_outcomes(network.dtype.name, partial(forward, reference), runs, log_mels)
+
+
+def compare_outcomes(precision: str, reference: Any, runs: dict[str, Any], log_mels: np.ndarray) -> list[Outcome]:
+    """What backends make of log-mels, {name: a function to probabilities, or None}, against a reference."""
 
     def probabilities(run) -> dict[str, np.ndarray]:
         found = [run(log_mels[i : i + VIEWS]) for i in range(0, len(log_mels), VIEWS)]  # some at a time: memory
-        return {head: np.concatenate([p[head] for p in found]) for head in network.heads}
+        return {head: np.concatenate([p[head] for p in found]) for head in found[0]}
 
-    merged, reference = reparam.fuse(network), as_type(network, np.float64) if is_fused(network) else network
-    before, found = probabilities(partial(forward, reference)), []
-    for backend, run in (("numpy", partial(forward, merged)), ("numba", compiled(merged))):
+    before, found = probabilities(reference), []
+    for backend, run in runs.items():
         if run is not None:
             after = probabilities(run)
             absolute = float(np.max([np.abs(before[head] - after[head]).max() for head in before]))
-            same = np.all([before[head].argmax(axis=1) == after[head].argmax(axis=1) for head in before], axis=0)
-            found.append(Outcome(network.dtype.name, backend, absolute, len(same), int(same.sum())))
+            same = np.all(  # of NaN there is no top class
+                [
+                    (before[head].argmax(axis=1) == after[head].argmax(axis=1))
+                    & np.isfinite(before[head] + after[head]).all(axis=1)
+                    for head in before
+                ],
+                axis=0,
+            )
+            found.append(Outcome(precision, backend, absolute, len(same), int(same.sum())))
     return found
 
 
@@ -400,6 +413,7 @@ class Merged:
     exact: int
     total: int
     rows: list[Row]
+    called: str = "the merged model"
 
     @property
     def outside(self) -> list[str]:
@@ -418,17 +432,23 @@ def at(path: str, d: Difference) -> str:
     return ", ".join(f"{name} {i}" for name, i in zip(names, d.place))
 
 
-def check_merged(model: Model, merged: Model, log_mels: np.ndarray) -> Merged:
-    """Compare a merged model with the one that merging ``model`` gives: every field, every weight, every block."""
+def check_merged(model: Model, merged: Model, log_mels: np.ndarray, exported: bool = False) -> Merged:
+    """Compare a merged model with the one that merging ``model`` gives: every field, every weight, every block.
+
+    One that minirep has ``exported`` may be unmerged, too, and must have the very weights.
+    """
     network, theirs = model.network, merged.network
-    ours = reparam.fuse(network)
+    ours = network if exported and not is_fused(theirs) else reparam.fuse(network)
     fields = differing(theirs, ours)
     fields += differing({"labels": merged.labels, "recipe": merged.recipe},
                         {"labels": model.labels, "recipe": model.recipe})  # fmt: skip
     arrays = named_arrays(theirs)
     half = all(np.array_equal(a, a.astype(np.float16)) for a in arrays.values())
     nearest = named_arrays(as_type(as_type(ours, np.float16), ours.dtype) if half else ours)
-    rounded, own = (named_arrays(bounds.merged_weights(network, dtype)) for dtype in (theirs.dtype, np.float64))
+    rounded, own = (
+        named_arrays(map_arrays(ours, np.zeros_like) if exported else bounds.merged_weights(network, dtype))
+        for dtype in (theirs.dtype, np.float64)
+    )
     weights, exact = {}, 0
     for name, expected in named_arrays(ours).items():
         if name in arrays and arrays[name].shape == expected.shape:
@@ -485,7 +505,7 @@ class Report:
         found += [
             f"the merged kernel stored as {path}, {at(path, d)}" for path, d in self.stored.items() if not d.within
         ]
-        return found + [f"{what} (the merged model)" for what in (self.given.outside if self.given else [])]
+        return found + [f"{what} ({given.called})" for given in [self.given] if given for what in given.outside]
 
     @property
     def within(self) -> bool:
