@@ -80,6 +80,7 @@ def test_a_start_does_not_wait_for_a_source_that_stalls(tmp_path):
     assert out == b"" and running.returncode == 0
     assert (start["event"], start["label"], start["end"], start["ended"]) == ("start", "nine", None, None)
     assert (end["event"], end["label"], end["start"]) == ("end", "nine", start["start"]) and end["end"] > end["start"]
+    assert start["started"] == end["started"]
     started = datetime.fromisoformat(start["started"])
     assert started.tzinfo is not None and before - 3 < started.timestamp() < after
 
@@ -94,6 +95,7 @@ def test_clock_times_are_those_of_the_sound(told, monkeypatch, capsys):
                 late = 1_800_000_000 - datetime.fromisoformat(event[moment]).timestamp()
                 assert 0 <= late < 3.1 and re.search(r"\.\d{3}[+-]\d\d:\d\d$", event[moment])
     assert {event["event"] for event in events} == {"start", "end"}
+    assert events[0]["started"] == events[1]["started"]
     first, last = (datetime.fromisoformat(events[1][name]).timestamp() for name in ("started", "ended"))
     assert last - first == pytest.approx(events[1]["end"] - events[1]["start"], abs=2e-3)
 
@@ -312,7 +314,7 @@ def test_the_line_for_mqtt(told, monkeypatch, capsys, tmp_path):
 
 
 @posix_only
-@pytest.mark.parametrize(("word", "path"), [("/heard", "/heard"), ("webhook", "/api/webhook/minirep")])
+@pytest.mark.parametrize(("word", "path"), [(":8080/heard", "/heard"), ("webhook", "/api/webhook/minirep")])
 def test_the_lines_for_web_hooks(told, monkeypatch, capsys, word, path):
     if shutil.which("curl") is None:
         pytest.skip("needs curl")

@@ -336,6 +336,7 @@ def test_safetensors_come_back_bit_for_bit(tmp_path, kind, form):
     if form == "merged":
         model = model._replace(network=fuse(model.network))
     write_model(path, model, half=form == "half")
+    assert struct.unpack("<Q", path.read_bytes()[:8])[0] % 8 == 0  # so the numbers are aligned
     back = read_model(path)
     expected = as_type(as_type(model.network, np.float16), np.float32) if form == "half" else model.network
     assert same(back.network, expected) and back[1:] == model[1:]
@@ -390,6 +391,7 @@ DAMAGE = {  # a change to (header, data), and what the error says
     "overlap": (lambda h, d: entry(h, data_offsets=h["stem.bn.scale"]["data_offsets"]), "expected as many bytes"),
     "behind the end": (lambda h, d: entry(h, data_offsets=[1 << 40, (1 << 40) + 420]), "expected as many bytes"),
     "negative": (lambda h, d: entry(h, data_offsets=[-420, 0]), "expected as many bytes"),
+    "negative shape": (lambda h, d: entry(h, shape=[-5, -7, 1, 3]), "expected as many bytes"),
     "huge shape": (lambda h, d: entry(h, shape=[1 << 62, 1 << 62]), "expected as many bytes"),
     "another shape": (lambda h, d: entry(h, shape=[7, 5, 1, 3]), r"found \(7, 5, 1, 3\), expected"),
     "many axes": (lambda h, d: entry(h, shape=[1] * 100), "expected as many bytes"),

@@ -119,6 +119,8 @@ def test_every_field_that_fuse_gets_wrong(kind, monkeypatch):
         found = outside(verify.check_network(tree, X))
         if name.startswith("pool"):
             assert found == ["heads.verb: head, step fuse", "heads.noun: head, step fuse"]  # of another shape
+        elif name.endswith("bfloat16") and ("stem" in name or ".paths." in name):
+            assert found == []  # only 1 x 1 convolutions compute in it
         elif name.endswith(f"expand_project.{last}.relu") or (name.endswith("branches.0.relu") and "paths" in name):
             # The block's own ReLU follows anyway; and so does the layer's, in which nothing else is left to add.
             assert found == []

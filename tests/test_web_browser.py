@@ -120,7 +120,9 @@ def choose(page, name):
 def test_the_microphone_is_heard(page, server, tmp_path):
     page.click("#listen")
     until(page, "document.getElementById('decibel').textContent.includes('dBFS')")
+    page.wait_for_selector('#events li:has(b:text-is("seven")):has-text("...")')  # it has started, and goes on
     word(page, "seven")
+    assert page.locator("#events li").count() == 1
     until(page, "document.getElementById('word').textContent === 'silence'")
     assert page.inner_text("#events b") == "seven" and page.is_enabled("#stop") and page.is_disabled("#listen")
     page.click("#stop")

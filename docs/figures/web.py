@@ -1,7 +1,7 @@
 """Takes the picture of the page of `minirep web` after a demo clip, in a Chromium without a screen.
 
 pip install playwright pillow, apt install chromium
-python docs/figures/web.py docs/figures/web.png
+python docs/figures/web.py docs/figures/web.webp
 """
 
 import io
@@ -22,7 +22,7 @@ def main(path: str, word: str = "nine") -> None:
     with Server(Bench(ROOT / "tutorials" / "digits-branches.npz", "numpy")) as server, sync_playwright() as p:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         browser = p.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1000, "height": 900}, color_scheme="light")
+        page = browser.new_page(viewport={"width": 900, "height": 900}, color_scheme="light")
         page.goto(server.address)
         page.wait_for_selector("#stages input")
         page.set_input_files("#file", Path(minirep.__file__).parent / "data" / "demo" / f"{word}.wav")
@@ -31,7 +31,8 @@ def main(path: str, word: str = "nine") -> None:
         page.wait_for_selector("#inside:visible")
         page.wait_for_timeout(600)
         picture = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
-        picture.quantize(30, dither=Image.Dither.NONE).save(path, optimize=True)
+        picture = picture.quantize(128, dither=Image.Dither.NONE).convert("RGB")
+        picture.save(path, lossless=True, quality=100, method=6)
         browser.close()
         server.shutdown()
 

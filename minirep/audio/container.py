@@ -42,10 +42,8 @@ def read_container(file: IO[bytes], size: int, name: str, partial: bool) -> Reco
         try:
             with open_container() as container:
                 for frame in _frames(container, av.error.InvalidDataError):
-                    if _form(frame) != form:  # FFmpeg's program converts this
-                        raise MinirepError(
-                            f"{name}: found a change to {_form(frame)}, expected {form}: ffmpeg -i FILE out.wav"
-                        )
+                    change = f"{name}: found a change to {_form(frame)}, expected {form}: ffmpeg -i FILE out.wav"
+                    expect(_form(frame) == form, change)  # FFmpeg's program converts this
                     pieces.append(_mono(frame))
                     waiting += len(pieces[-1])
                     if waiting >= BLOCK:

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from ..errors import MinirepError, warn
+from ..errors import MinirepError, expect, warn
 from .formats import HEAD, frame, recognise
 from .recording import ENDLESS
 from .wav import FLOAT, MAX_CHUNKS, PCM, WavLayout, decode, wav_layout
@@ -44,19 +44,15 @@ class Pcm:
         kind = recognise(begin)
         if kind == "WAV":
             coding, wav = "wav", self._read_header(begin)
-            found = wav.rate, wav.channels
-            if rate not in (None, found[0]) or channels not in (None, found[1]):
-                raise MinirepError(
-                    f"standard input: found a WAV at {found[0]} Hz with {found[1]} channels, expected "
-                    f"{rate or found[0]} Hz and {channels or found[1]}"
-                )
-            self.rate, self.channels = found
+            found = f"found a WAV at {wav.rate} Hz with {wav.channels} channels"
+            agrees = rate in (None, wav.rate) and channels in (None, wav.channels)
+            expected = f"expected {rate or wav.rate} Hz and {channels or wav.channels}"
+            expect(agrees, f"standard input: {found}, {expected}")
+            self.rate, self.channels = wav.rate, wav.channels
             self._tag, self._width, self._order, self._begin = wav.tag, wav.width, wav.order, None
         else:
-            if (coding == "wav" and begin) or kind:
-                raise MinirepError(
-                    f"standard input: found {kind or 'no WAV header'}, expected WAV or raw samples{DECODE}"
-                )
+            raw = not kind and (coding != "wav" or not begin)
+            expect(raw, f"standard input: found {kind or 'no WAV header'}, expected WAV or raw samples{DECODE}")
             self._rest, coding = begin, coding if coding in RAW else "s16le"
             self.rate, self.channels = rate or usual_rate, channels or 1
             self._tag, self._width, self._order = *RAW[coding], "<"
@@ -143,8 +139,8 @@ class Pcm:
         while missing and (new := self._read_some(missing)):
             pieces.append(new)
             missing -= len(new)
-        if missing and not may_end:
-            raise MinirepError("standard input: found no samples up to its end, expected a WAV's 'data' chunk")
+        whole = may_end or not missing
+        expect(whole, "standard input: found no samples up to its end, expected a WAV's 'data' chunk")
         return b"".join(pieces)
 
     def _read_header(self, begin: bytes) -> WavLayout:
@@ -156,8 +152,8 @@ class Pcm:
             kind, length = struct.unpack(order + "4sI", chunk)
             if kind == b"data":
                 break
-            if len(header) + length > MAX_HEADER:
-                raise MinirepError(f"standard input: found a WAV header of more than {MAX_HEADER} bytes")
+            short = len(header) + length <= MAX_HEADER
+            expect(short, f"standard input: found a WAV header of more than {MAX_HEADER} bytes")
             header += self._read_exactly(length + length % 2)
         wav = wav_layout(io.BytesIO(header), None, "standard input")
         if wav is None or not wav.width:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..errors import MinirepError
+from ..errors import MinirepError, expect
 
 RATES = (1000, 768_000)  # the lowest and the highest sample rate taken, Hz: beyond them it was damaged, or given in kHz
 LOWEST = 100  # that of files, which know their rate
@@ -44,11 +44,9 @@ class Recording:
                 except OSError as error:
                     raise MinirepError(f"{self.name}: cannot be read on ({error.strerror or error})") from error
                 here = end
-        if not np.isfinite(samples).all():
-            raise MinirepError(
-                f"{self.name}: found NaN, infinite or huge samples between {start / self.rate:.2f} and "
-                f"{stop / self.rate:.2f} s; expected finite ones"
-            )
+        stretch = f"between {start / self.rate:.2f} and {stop / self.rate:.2f} s"
+        found = f"{self.name}: found NaN, infinite or huge samples {stretch}; expected finite ones"
+        expect(np.isfinite(samples).all(), found)
         return samples
 
     def __repr__(self):
@@ -64,31 +62,24 @@ def from_array(samples, rate: int | None) -> Recording:
     >>> from_array(np.int16([0, 16384, -32768]), 16000).read(0, 3)
     array([ 0. ,  0.5, -1. ], dtype=float32)
     """
-    if rate is None:
-        raise MinirepError("an array of samples needs its rate: found None, expected rate=16000 or the like")
+    expect(rate is not None, "an array of samples needs its rate: found None, expected rate=16000 or the like")
     rate = whole_rate(rate, "array")
     try:
         named = hasattr(samples, "dtype")
         samples = np.asarray(samples)
     except (TypeError, ValueError) as error:  # rows of different lengths, an array on a GPU
         raise MinirepError(f"array: found no array for NumPy ({error}); expected samples in one dimension") from error
-    if samples.ndim != 1:
-        raise MinirepError(
-            f"array: found shape {samples.shape}, expected one dimension: downmix first, e.g. samples.mean(axis=1)"
-        )
+    downmix = "expected one dimension: downmix first, e.g. samples.mean(axis=1)"
+    expect(samples.ndim == 1, f"array: found shape {samples.shape}, {downmix}")
     if samples.dtype.kind == "i" and not named:
         samples = samples.astype(np.int64)  # Python's integers have no full scale; a 32-bit machine makes int32 of them
-    if samples.dtype.kind + str(samples.dtype.itemsize) not in ("f2", "f4", "f8", "i2", "i4", "u1"):
-        raise MinirepError(
-            f"array: found {samples.dtype}, expected float16, float32, float64, int16, int32 or uint8 samples"
-        )
-    if not len(samples):
-        raise MinirepError("array: found no samples, expected at least one")
+    known = samples.dtype.name in ("float16", "float32", "float64", "int16", "int32", "uint8")
+    expect(known, f"array: found {samples.dtype}, expected float16, float32, float64, int16, int32 or uint8 samples")
+    expect(len(samples), "array: found no samples, expected at least one")
     most = np.finfo(np.float32).max
     with np.errstate(invalid="ignore"):
         fits = -most <= samples.min() and samples.max() <= most  # NaN compares false
-    if not fits:
-        raise MinirepError("array: found NaN, infinite or huge samples, expected finite ones")
+    expect(fits, "array: found NaN, infinite or huge samples, expected finite ones")
     return Recording("array", rate, len(samples), lambda start, stop: unit_scale(samples[start:stop]))
 
 

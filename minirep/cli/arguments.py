@@ -2,6 +2,7 @@
 
 import argparse
 import math
+from collections.abc import Callable
 
 from ..classify import BACKENDS
 from ..precision import PRECISIONS
@@ -18,36 +19,32 @@ def at_least_one(text: str) -> int:
 
 def positive(text: str) -> float:
     """An argument's value: a number above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected a number above 0")
-    return value
+    return _number(text, lambda x: 0 < x < math.inf, "a number above 0")
 
 
 def not_negative(text: str) -> float:
     """An argument's value: a number of at least 0."""
-    return 0.0 if text in ("0", "0.0") else positive(text)
+    return _number(text, lambda x: 0 <= x < math.inf, "a number of at least 0")
 
 
 def decibels(text: str) -> float:
     """An argument's value: a level below full scale, or at it."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not value <= 0:
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected decibels, at most 0, such as -60")
-    return value
+    return _number(text, lambda x: x <= 0, "decibels, at most 0, such as -60")
 
 
 def probability(text: str) -> float:
     """An argument's value: above 0 and up to 1."""
-    value = positive(text)
-    if value > 1:
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected a number above 0 and up to 1")
+    return _number(text, lambda x: 0 < x <= 1, "a number above 0 and up to 1")
+
+
+def _number(text: str, holds: Callable[[float], bool], expected: str) -> float:
+    """A number of which that holds; NaN is none."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not holds(value):
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected {expected}")
     return value
 
 
@@ -71,7 +68,9 @@ def add_backend(parser) -> None:
     parser.add_argument("--backend", choices=BACKENDS, default="auto", help="what computes")
 
 
-def add_precision(parser, meaning: str = "bfloat16: faster where the processor multiplies it; by default as stored") -> None:
+def add_precision(
+    parser, meaning: str = "bfloat16: faster where the processor multiplies it; by default as stored"
+) -> None:
     parser.add_argument("--precision", choices=PRECISIONS, help=meaning)
 
 

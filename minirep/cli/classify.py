@@ -16,8 +16,9 @@ from ..files.write import irregular
 from ..text import cells, pad, printable, shorten
 from . import timeline
 from .arguments import add_backend, add_model, add_precision, add_views, at_least_one
-from .pool import Work, add_jobs, answers
+from .pool import add_jobs, answers
 from .terminal import BLOCKS, Progress, bar, can_show, columns, complain, percent, say, say_row
+from .work import Work
 
 # What is taken for sound in a folder. A file that is named itself is read whatever it is called.
 EXTENSIONS = (

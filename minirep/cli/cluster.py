@@ -9,8 +9,8 @@ from itertools import islice
 
 from ..errors import MinirepError, MissingExtra
 from ..text import one_line, quoted
-from .pool import AHEAD, Answer, Work
 from .terminal import complain
+from .work import AHEAD, Answer, Work
 
 BATCH = 10  # files in a task, so that what it costs to send one does not matter
 PATIENCE = 5.0  # seconds in which the scheduler must answer

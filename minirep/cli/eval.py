@@ -22,8 +22,9 @@ from ..files.models import default_model, load
 from ..files.write import replacing, sha256, writable
 from ..text import as_cell, printable, shorten
 from .arguments import add_backend, add_model, add_precision, add_views
-from .pool import Work, add_jobs, answers
+from .pool import add_jobs, answers
 from .terminal import Progress, complain, percent, say, table
+from .work import Work
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

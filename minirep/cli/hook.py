@@ -52,13 +52,13 @@ class Hook:
 
     def close(self) -> None:
         """Wait until the command has run for all events, but no longer than `LIMIT`."""
-        self._events.put(None)
-        self._end = time.monotonic() + LIMIT
         try:
+            self._end = time.monotonic() + LIMIT
+            self._events.put(None)
             self._thread.join()
-        finally:  # a second Ctrl-C
+        finally:  # a second Ctrl-C: what still runs is killed
             self._end = 0.0
-            self._thread.join(1.0)
+            self._thread.join(LIMIT)
 
     def _run_all(self) -> None:
         left_out = 0

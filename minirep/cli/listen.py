@@ -37,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "Example: arecord -q -f S16_LE -r 16000 -t raw | minirep listen --rate 16000. On a terminal events are printed "
         "for people under a live line; otherwise each start and each end of an event is a JSON object on a line of its "
-        f"own. Ctrl-C and SIGTERM end it. Exit status: 0 the sound ended or SIGTERM came, {NO_SOUND} no sound ever came, {INTERRUPTED} Ctrl-C."
+        f"own. Ctrl-C and SIGTERM end it. Exit status: 0 the sound ended or SIGTERM came, {NO_SOUND} no sound ever "
+        f"came, {INTERRUPTED} Ctrl-C."
     )
     add_model(parser)
     parser.add_argument(
@@ -268,6 +269,7 @@ class Report:
 
     def __init__(self, lines: "JsonLines | LiveLines", hook: Hook | None):
         self._lines, self._hook = lines, hook
+        self._started: dict[str, str] = {}  # of each head's event that goes on
 
     def add(self, stream: Stream, arrived: float, last: bool = False) -> None:
         """Tell what the last samples have changed; they had arrived at this time."""
@@ -282,12 +284,13 @@ class Report:
             self._lines.show(stream)
         sys.stdout.flush()
 
-    @staticmethod
-    def entry(event: Event, origin: float) -> dict:
+    def entry(self, event: Event, origin: float) -> dict:
         """An event for programs: what has happened, and its times both since the sound began and by the clock."""
         ended = None if event.end is None else iso_time(origin + event.end)
+        if ended is None:
+            self._started[event.head] = iso_time(origin + event.start)  # the same in the line of its end
         entry = {"event": "end" if ended else "start"} | as_json(event)
-        return entry | {"started": iso_time(origin + event.start), "ended": ended}
+        return entry | {"started": self._started[event.head], "ended": ended}
 
 
 def iso_time(seconds: float) -> str:

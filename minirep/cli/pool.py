@@ -9,47 +9,17 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from itertools import islice
 
-import numpy as np
-
-from ..audio import open_recording
-from ..classify import Classifier
 from ..errors import MinirepError
-from ..files.write import irregular
-from ..text import printable
 from .arguments import at_least_one
+from .cluster import answers_of_cluster
 from .terminal import report_warnings
+from .work import AHEAD, Answer, Work
 
 MAX_JOBS = 61  # as many processes as Windows can wait for
-AHEAD = 4  # files that are handed out for each process, so that none waits for its next one
 # What sets how many threads the libraries behind NumPy's matrix products use, before NumPy is imported.
 BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-
-Answer = dict[str, np.ndarray] | str  # {head: probabilities}, or why there are none
-
-
-@dataclass(frozen=True)
-class Work:
-    """What is done with each file, by whichever process."""
-
-    classifier: Classifier
-    views: int | None
-    partial: bool = False
-    pipes: bool = True  # whether what never ends is read: a table may name it; on the command line it is meant
-
-    def answer(self, file) -> Answer:
-        """{head: probabilities} of a file (path or binary stream), or why there are none."""
-        found = None if self.pipes else irregular(file)
-        if found:
-            return f"found {found}, expected a sound file"
-        try:
-            return self.classifier.classify(open_recording(file, self.partial), views=self.views).probabilities
-        except MinirepError as error:
-            name = printable(file) if isinstance(file, (str, os.PathLike)) else "<stdin>"
-            return str(error).removeprefix(f"{name}: ")
-
 
 _here: Work  # in a process of its own
 
@@ -68,8 +38,6 @@ def add_jobs(parser) -> None:
 def answers(work: Work, files: Sequence, jobs: int, scheduler: str | None = None) -> Generator[Answer, None, None]:
     """For each file, in order: {head: probabilities}, or why there are none."""
     if scheduler is not None:
-        from .cluster import answers_of_cluster
-
         return answers_of_cluster(work, files, scheduler)
     if jobs == 1 or len(files) < 2:
         return (work.answer(file) for file in files)

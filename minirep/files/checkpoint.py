@@ -13,6 +13,8 @@ import os
 import re
 from collections import Counter
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -41,14 +43,13 @@ def read_published(path) -> Model:
     configuration or are not finite.
     """
     with TorchFile(path) as file:
-        config, state = _Settings(file), _model_state(file)
-        arch = _architecture(config, state)
-        merged = _is_merged_alone(arch, state)
-        _require_fit(file, arch, state)
-        network = build(arch, lambda name, shape: _array(file, state, arch, name, shape, merged), merged)
-        extras = _extras(file, arch.heads)
-        recipe = _recipe(config, arch)
-        labels = extras.get("labels") or _known_labels(recipe.name, arch.heads)
+        config = _Settings(file)
+        weights = _Weights(file, config)
+        heads, merged = weights.arch.heads, weights.merged
+        network = build(weights.arch, lambda name, shape: weights.array(name, shape, merged), merged)
+        extras = _extras(file, heads)
+        recipe = _recipe(config, weights.arch)
+        labels = extras.get("labels") or _known_labels(recipe.name, heads)
         if "recipe" in extras:
             recipe = replace(recipe, name=extras["recipe"])
         provenance = {"source": file.path.name.encode(errors="replace").decode(), "sha256": sha256(file.path)}
@@ -62,17 +63,13 @@ def stored_merged(path) -> dict[str, Conv]:
     By the path of the layer in the tree, "stages.0.2.paths.0.1": a `Conv` with weight (k, C) and bias (C,), without the
     identity, as `minirep.reparam.merge_branches` returns it. Empty for a file with branches alone.
     """
+    layers: dict[str, dict] = {}
     with TorchFile(path) as file:
-        config, state = _Settings(file), _model_state(file)
-        arch = _architecture(config, state)
-        _require_fit(file, arch, state)
-        if not _has_merged(state):
-            return {}
-        layers: dict[str, dict] = {}
-        for name, shape in _places(arch, merged=True).items():
+        weights = _Weights(file, _Settings(file))
+        for name, shape in _places(weights.arch, merged=True).items() if weights.has_merged else ():
             if ".branches.0." in name:
                 layer, part = name.split(".branches.0.")  # part: weight or bias
-                layers.setdefault(layer, {})[part] = _array(file, state, arch, name, shape, merged=True)
+                layers.setdefault(layer, {})[part] = weights.array(name, shape, merged=True)
     return {layer: Conv(**parts) for layer, parts in layers.items()}
 
 
@@ -152,43 +149,6 @@ def _published(arch: Architecture, merged: bool) -> dict[str, Shape]:
     return {published_key(n, merged, arch.axes): published_shape(n, shape, arch.axes) for n, shape in places}
 
 
-def _has_merged(state: dict[str, StoredTensor]) -> bool:
-    return any("_reparam." in key for key in state)
-
-
-def _is_merged_alone(arch: Architecture, state: dict[str, StoredTensor]) -> bool:
-    branches = any(key.endswith((".branch2.a.weight", ".branch2.b.weight")) for key in state)
-    return arch.kind == REP and _has_merged(state) and not branches
-
-
-def _require_fit(file: TorchFile, arch: Architecture, state: dict[str, StoredTensor]) -> None:
-    """Every key and every shape fits, and the weights together are no larger than the file."""
-    merged = _is_merged_alone(arch, state)
-    expected = _published(arch, merged)
-    if arch.kind == REP and _has_merged(state):
-        expected |= _published(arch, merged=True)  # its other keys are in both
-    # Each batch norm may say how many batches it saw in training, which matters to nobody later.
-    counters = {key.replace(".running_mean", ".num_batches_tracked"): () for key in expected if "running_mean" in key}
-    missing = [key for key in expected if key not in state]
-    extra = [key for key in state if key not in expected and key not in counters]
-    misshaped = [
-        f"{key} {state[key].shape} for {shape}"
-        for key, shape in (expected | counters).items()
-        if key in state and state[key].shape != shape
-    ]
-    faults = {"missing": missing, "not expected": [quoted(key) for key in extra], "of another shape": misshaped}
-    if any(faults.values()):
-        found = "; ".join(f"{what}: {_some(names)}" for what, names in faults.items() if names)
-        raise file.error(f"the weights do not fit {arch.kind}, width {arch.width}, as configured; {found}")
-    weights = sum(state[key].nbytes for key in expected)
-    if weights > 2 * file.size:
-        raise file.error(f"its tensors overlap: {weights} bytes of weights in a file of {file.size} bytes")
-
-
-def _some(names: list[str], most: int = 3) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
 # --- weights ---------------------------------------------------------------------------------------------------------
 
 # What training on several GPUs, torch.compile and Lightning put in front of all keys.
@@ -199,39 +159,72 @@ def _model_state(file: TorchFile) -> dict[str, StoredTensor]:
     """{key: tensor}; prefixes that all keys have, in any nesting, are taken off."""
     content = file.content if isinstance(file.content, dict) else {}
     state = file.known(content.get("model_state"), "model_state")
-    if not isinstance(state, dict) or not state:
-        raise file.error("holds no model_state, expected a dictionary with model_state and cfg")
-    if len(state) > MAX_ARRAYS:
-        raise file.error(f"model_state: found {len(state)} weights, expected at most {MAX_ARRAYS}")
+    whole = isinstance(state, dict) and state
+    file.expect(whole, "holds no model_state, expected a dictionary with model_state and cfg")
+    file.expect(len(state) <= MAX_ARRAYS, f"model_state: found {len(state)} weights, expected at most {MAX_ARRAYS}")
     for key, tensor in state.items():
-        if not isinstance(key, str) or not isinstance(file.known(tensor, f"model_state: {quoted(key)}"), StoredTensor):
-            raise file.error(
-                f"model_state: found {quoted(key)} of type {type(tensor).__name__}, expected named tensors"
-            )
+        found = quoted(key)
+        named = isinstance(key, str) and isinstance(file.known(tensor, f"model_state: {found}"), StoredTensor)
+        file.expect(named, f"model_state: found {found} of type {type(tensor).__name__}, expected named tensors")
     common = os.path.commonprefix(list(state))  # noqa: RUF071  # of characters, to be cut off
     shared = len(common) - len(PREFIXES.sub("", common))
     state = {key[shared:]: tensor for key, tensor in state.items()}
-    if prefixed := [key for key in state if PREFIXES.sub("", key) != key]:
+    if prefixed := [key for key in state if PREFIXES.match(key)]:
         found = f"{len(prefixed)} of {len(state)} keys start with '{prefixed[0].partition('.')[0]}.'"
         raise file.error(f"model_state: {found}, expected all or none")
     return state
 
 
-def _array(file: TorchFile, state: dict, arch: Architecture, name: str, shape: Shape, merged: bool) -> np.ndarray:
-    """One array of the tree, float32 and C-contiguous.
+class _Weights:
+    """The weights in an open file, which fit its configuration: every key, every shape."""
 
-    PyTorch puts the output channels first, the tree puts them last, and between them they keep the same order: so one
-    transposition serves the stem, 1 x 1, depthwise and linear weights alike.
-    """
-    key = published_key(name, merged, arch.axes)
-    tensor = state[key]
-    if not tensor.is_float:
-        raise file.error(f"{key} holds whole numbers, expected floating point")
-    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused
-        array = file.read(tensor).reshape(shape[-1], -1).T.reshape(shape).astype(np.float32, order="C")
-    if found := fault(array, name):
-        raise file.error(f"{key} {found}")
-    return array
+    def __init__(self, file: TorchFile, config: "_Settings"):
+        self.file, self.state = file, _model_state(file)
+        self.arch = _architecture(config, self.state)
+        self.has_merged = any("_reparam." in key for key in self.state)
+        branches = any(key.endswith((".branch2.a.weight", ".branch2.b.weight")) for key in self.state)
+        self.merged = self.arch.kind == REP and self.has_merged and not branches  # they are all there is
+        self._require_fit()
+
+    def _require_fit(self) -> None:
+        """Every key and every shape fits, and the weights together are no larger than the file."""
+        arch, state = self.arch, self.state
+        expected = _published(arch, self.merged)
+        if arch.kind == REP and self.has_merged:
+            expected |= _published(arch, merged=True)  # its other keys are in both
+        # Each batch norm may say how many batches it saw in training, which matters to nobody later.
+        counters = {k.replace(".running_mean", ".num_batches_tracked"): () for k in expected if "running_mean" in k}
+        shapes = expected | counters
+        faults = {
+            "missing": [key for key in expected if key not in state],
+            "not expected": [quoted(key) for key in state if key not in shapes],
+            "of another shape": [f"{key} {state[key].shape} for {shape}" for key, shape in shapes.items()
+                                 if key in state and state[key].shape != shape],
+        }  # fmt: skip
+        found = "; ".join(f"{what}: {_some(names)}" for what, names in faults.items() if names)
+        self.file.expect(not found, f"the weights do not fit {arch.kind}, width {arch.width}, as configured; {found}")
+        weights, size = sum(state[key].nbytes for key in expected), self.file.size
+        overlap = f"its tensors overlap: {weights} bytes of weights in a file of {size} bytes"
+        self.file.expect(weights <= 2 * size, overlap)
+
+    def array(self, name: str, shape: Shape, merged: bool) -> np.ndarray:
+        """One array of the tree, float32 and C-contiguous.
+
+        PyTorch puts the output channels first, the tree puts them last, and between them they keep the same order: so
+        one transposition serves the stem, 1 x 1, depthwise and linear weights alike.
+        """
+        key = published_key(name, merged, self.arch.axes)
+        self.file.expect(self.state[key].is_float, f"{key} holds whole numbers, expected floating point")
+        with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused
+            published = self.file.read(self.state[key]).reshape(shape[-1], -1)
+            array = published.T.reshape(shape).astype(np.float32, order="C")
+        found = fault(array, name)
+        self.file.expect(not found, f"{key} {found}")
+        return array
+
+
+def _some(names: list[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 # --- configuration ---------------------------------------------------------------------------------------------------
@@ -247,13 +240,7 @@ DATASETS = {
     "nsynth": "nsynth",
 }
 # Settings that would change what the network computes, and the one value that is computed here.
-FIXED = {
-    "AUDIO_DATA.NUM_FREQUENCIES": MELS,
-    "MODEL.HEAD_ACT": "softmax",
-    "RESNET.NUM_GROUPS": 1,
-}
-
-
+FIXED = {"AUDIO_DATA.NUM_FREQUENCIES": MELS, "MODEL.HEAD_ACT": "softmax", "RESNET.NUM_GROUPS": 1}
 # What the published settings cannot say, as our own training writes it, and what holds where it says nothing.
 OWN = {"SMALL_KERNELS": list(SMALL_KERNELS), "ORDER": ORDERS[0], "EXPANSION": 4}
 
@@ -262,34 +249,33 @@ class _Settings:
     """The configuration of a checkpoint, asked by names like "RESNET.WIDTH_PER_GROUP"."""
 
     def __init__(self, file: TorchFile):
-        self.error = file.error
-        text = file.known(file.content.get("cfg"), "cfg") if isinstance(file.content, dict) else None
-        if not isinstance(text, str):
-            raise self.error("holds no configuration, expected a text cfg beside model_state")
+        self.file = file
+        text: Any = file.known(file.content.get("cfg"), "cfg") if isinstance(file.content, dict) else None
+        file.expect(isinstance(text, str), "holds no configuration, expected a text cfg beside model_state")
         try:
             self.settings = parse(text)
         except ValueError as error:
-            raise self.error(f"its configuration is not understood: {error}") from None
+            raise file.error(f"its configuration is not understood: {error}") from None
 
-    def get(self, name: str, kinds: type | tuple[type, ...], default=None):
+    def expect(self, holds: object, name: str, value: object, wanted: object) -> None:
+        self.file.expect(holds, f"its configuration has {name} = {quoted(value)}, expected {wanted}")
+
+    def get(self, name: str, *kinds: type, default=None):
         """A value of one of the given types; without a default it must be there."""
         value = self.settings
         for part in name.split("."):
             value = value.get(part) if isinstance(value, dict) else None
         if value is None and default is not None:
             return default
-        if value is None:
-            raise self.error(f"its configuration has no {name}")
-        if not isinstance(value, kinds) or isinstance(value, bool):
-            wanted = " or ".join(k.__name__ for k in (kinds if isinstance(kinds, tuple) else (kinds,)))
-            raise self.error(f"its configuration has {name} = {quoted(value)}, expected {wanted}")
+        self.file.expect(value is not None, f"its configuration has no {name}")
+        fits = isinstance(value, kinds) and not isinstance(value, bool)
+        self.expect(fits, name, value, " or ".join(kind.__name__ for kind in kinds))
         return value
 
     def dataset(self) -> str:
         """What the network was trained on, as the configuration calls it."""
         name = self.get("TRAIN.DATASET", str).lower()
-        if not name.isprintable() or not name:
-            raise self.error(f"its configuration has TRAIN.DATASET = {quoted(name)}, expected a printable name")
+        self.expect(name and name.isprintable(), "TRAIN.DATASET", name, "a printable name")
         return name
 
     def made(self, kind, values: dict):
@@ -297,29 +283,28 @@ class _Settings:
         try:
             return kind(**values)
         except MinirepError as error:
-            raise self.error(f"its configuration is not usable: {str(error)[:400]}") from None
+            raise self.file.error(f"its configuration is not usable: {str(error)[:400]}") from None
 
     def per_stage(self, name: str, default: list | None = None) -> Shape:
         """One whole number for each stage, however deep in lists: [[1], [2], [2], [2]] -> (1, 2, 2, 2)."""
-        value = self.get(name, list, default)
-        numbers = []
-        for number in value:
-            while isinstance(number, list) and len(number) == 1:
-                number = number[0]
-            if type(number) is not int:
-                raise self.error(f"its configuration has {name} = {quoted(value)}, expected one whole number a stage")
-            numbers.append(number)
-        return tuple(numbers)
+        value = self.get(name, list, default=default)
+        numbers = tuple(map(_alone, value))
+        self.expect(all(type(number) is int for number in numbers), name, value, "one whole number a stage")
+        return numbers
+
+
+def _alone(value):
+    """What stands alone in any lists: [[21]] -> 21."""
+    return _alone(value[0]) if isinstance(value, list) and len(value) == 1 else value
 
 
 def _architecture(config: _Settings, state: dict[str, StoredTensor]) -> Architecture:
     """From the configuration; depths and classes are counted in the weights and held against it."""
     for name, value in FIXED.items():
-        found = config.get(name, type(value), value)
-        if found != value:
-            raise config.error(f"its configuration has {name} = {quoted(found)}, expected {value}")
-    if set(config.per_stage("RESNET.FREQUENCY_DILATIONS", [])) - {1}:
-        raise config.error("its configuration has RESNET.FREQUENCY_DILATIONS, expected all of them to be 1")
+        found = config.get(name, type(value), default=value)
+        config.expect(found == value, name, found, value)
+    dilated = set(config.per_stage("RESNET.FREQUENCY_DILATIONS", [])) - {1}
+    config.file.expect(not dilated, "its configuration has RESNET.FREQUENCY_DILATIONS, expected all of them to be 1")
     strides = config.per_stage("RESNET.TIME_STRIDES", [1, 2, 2, 2])
     shape = {
         "kind": config.get("MODEL.MODEL_NAME", str),
@@ -339,17 +324,15 @@ def _architecture(config: _Settings, state: dict[str, StoredTensor]) -> Architec
 
 def _own(config: _Settings, name: str):
     """A setting of our own, under MINIREP: the sizes of the branches beside the largest, the order, the expansion."""
-    unknown = sorted(map(str, config.get("MINIREP", dict, {}).keys() - OWN.keys()))
-    if unknown:
-        raise config.error(f"its configuration has {quoted(unknown[0])} in MINIREP, expected {', '.join(OWN)}")
-    return config.get(f"MINIREP.{name}", type(OWN[name]), OWN[name])
+    if unknown := sorted(map(str, config.get("MINIREP", dict, default={}).keys() - OWN.keys())):
+        raise config.file.error(f"its configuration has {quoted(unknown[0])} in MINIREP, expected {', '.join(OWN)}")
+    return config.get(f"MINIREP.{name}", type(OWN[name]), default=OWN[name])
 
 
 def _kernels(config: _Settings, name: str) -> tuple[Shape, ...]:
     """The branches' sizes of each stage. The configuration gives the largest ones, the stem's before them."""
     small = _own(config, "SMALL_KERNELS")
-    if len(small) >= len(SCALES):
-        raise config.error(f"its configuration has MINIREP.SMALL_KERNELS = {quoted(small)}, expected two at most")
+    config.expect(len(small) < len(SCALES), "MINIREP.SMALL_KERNELS", small, "two at most")
     return tuple((largest, *small) for largest in config.per_stage(name)[1:])
 
 
@@ -358,15 +341,13 @@ def _depths(config: _Settings, state: dict[str, StoredTensor], stages: int) -> S
     blocks = {key.split(".branch")[0] for key in state if ".branch" in key}  # "s2.pathway0_res0" ...
     count = Counter(block.partition(".")[0] for block in blocks)
     found = tuple(count[f"s{i + 2}"] for i in range(stages))
-    if len(state) < 15 * len(blocks):  # a block has 19 weights and more; a file of empty ones must not cost us much
-        raise config.error(f"holds {len(state)} weights in {len(blocks)} blocks: too few to be a network")
-    named = config.get("RESNET.DEPTH", int, 0)
-    configured: set[Shape] = {DEPTHS[named]} if named in DEPTHS else set()
-    configured.add(config.per_stage("RESNET.NUM_BLOCK_TEMP_KERNEL", []))
-    configured.discard(())
-    if configured and found not in configured:
-        expected = " or ".join(str(depths) for depths in sorted(configured))
-        raise config.error(f"the weights have {found} blocks in the stages, the configuration says {expected}")
+    enough = len(state) >= 15 * len(blocks)  # a block has 19 weights and more; a file of empty ones must not cost much
+    config.file.expect(enough, f"holds {len(state)} weights in {len(blocks)} blocks: too few to be a network")
+    named = DEPTHS.get(config.get("RESNET.DEPTH", int, default=0), ())
+    configured = {named, config.per_stage("RESNET.NUM_BLOCK_TEMP_KERNEL", [])} - {()}
+    expected = " or ".join(str(depths) for depths in sorted(configured))
+    said = f"the weights have {found} blocks in the stages, the configuration says {expected}"
+    config.file.expect(not configured or found in configured, said)
     return found
 
 
@@ -375,17 +356,14 @@ def _heads(config: _Settings, state: dict[str, StoredTensor]) -> dict[str, int]:
 
     MODEL.NUM_CLASSES must agree, save for UrbanSound8K: its published configuration says 35, and it has 10 classes.
     """
-    heads = {}
-    for key, tensor in state.items():
-        if head := re.fullmatch(r"head\.projection(?:_(\w{1,40}))?\.bias", key):
-            heads[head[1] or "class"] = tensor.size
-    configured = config.get("MODEL.NUM_CLASSES", (int, list))
+    bias = re.compile(r"head\.projection(?:_(\w{1,40}))?\.bias")
+    heads = {name[1] or "class": tensor.size for key, tensor in state.items() if (name := bias.fullmatch(key))}
+    configured = config.get("MODEL.NUM_CLASSES", int, list)
     configured = [configured] if isinstance(configured, int) else list(config.per_stage("MODEL.NUM_CLASSES"))
     counts = sorted(heads.values())
     published_slip = config.dataset() == "urbansound8k" and configured == [35] and counts == [10]
-    if counts != sorted(configured) and not published_slip:
-        found, expected = quoted(heads), quoted(configured)
-        raise config.error(f"the weights have heads for {found} classes, the configuration says {expected}")
+    said = f"the weights have heads for {quoted(heads)} classes, the configuration says {quoted(configured)}"
+    config.file.expect(counts == sorted(configured) or published_slip, said)
     return heads
 
 
@@ -393,20 +371,17 @@ def _recipe(config: _Settings, arch: Architecture) -> Recipe:
     """The published recipe of the data set with the file's own values in it; an unknown data set gives a new recipe."""
     name = config.dataset()
     known = RECIPES.get(DATASETS.get(name, ""))
-    number = (int, float)
-    settings: dict[str, tuple[str, type | tuple[type, ...]]] = {
+    settings: dict[str, tuple] = {
         "rate": ("AUDIO_DATA.SAMPLING_RATE", int),
-        "clip_seconds": ("AUDIO_DATA.CLIP_SECS", number),
-        "window_ms": ("AUDIO_DATA.WINDOW_LENGTH", number),
-        "hop_ms": ("AUDIO_DATA.HOP_LENGTH", number),
+        "clip_seconds": ("AUDIO_DATA.CLIP_SECS", int, float),
+        "window_ms": ("AUDIO_DATA.WINDOW_LENGTH", int, float),
+        "hop_ms": ("AUDIO_DATA.HOP_LENGTH", int, float),
         "frames": ("AUDIO_DATA.NUM_FRAMES", int),
         "views": ("TEST.NUM_ENSEMBLE_VIEWS", int),
     }
-    values = {field: config.get(key, kinds, getattr(known, field, None)) for field, (key, kinds) in settings.items()}
+    values = {field: config.get(*setting, default=getattr(known, field, None)) for field, setting in settings.items()}
     values["heads"] = arch.heads
-    if known:
-        return config.made(lambda **v: replace(known, **v), values)
-    return config.made(Recipe, {"name": name, **values})
+    return config.made(partial(replace, known) if known else partial(Recipe, name), values)
 
 
 # --- labels ----------------------------------------------------------------------------------------------------------
@@ -437,20 +412,18 @@ def _extras(file: TorchFile, heads: dict[str, int]) -> dict:
     counts as often as it is used.
     """
     extras = file.known(file.content.get("minirep", {}), "minirep")
-    if not isinstance(extras, dict):
-        raise file.error("minirep: expected a dictionary")
+    file.expect(isinstance(extras, dict), "minirep: expected a dictionary")
     taken = {key: extras[key] for key in ("recipe", "licence", "credit") if key in extras}
     labels = file.known(extras.get("labels", {}), "minirep: labels")
-    if not isinstance(labels, dict) or not all(isinstance(names, (list, tuple)) for names in labels.values()):
-        raise file.error("minirep: expected labels as {head: list of names}")
+    lists = isinstance(labels, dict) and all(isinstance(names, (list, tuple)) for names in labels.values())
+    file.expect(lists, "minirep: expected labels as {head: list of names}")
     counts = {head: len(names) for head, names in labels.items()}
-    if labels and counts != heads:
-        raise file.error(f"labels: found {quoted(counts)} names, expected {quoted(heads)}")
+    fits = not labels or counts == heads
+    file.expect(fits, f"labels: found {quoted(counts)} names, expected {quoted(heads)}")
     texts = [*taken.values(), *(name for names in labels.values() for name in names)]
-    texts = [file.known(text, "minirep") for text in texts]
-    size = sum(len(text) for text in texts if isinstance(text, str))
-    if size > MAX_CHARACTERS:
-        raise file.error(f"minirep: found {size} characters in all texts, expected at most {MAX_CHARACTERS}")
-    if not all(isinstance(text, str) and text.isprintable() for text in texts):
-        raise file.error("minirep: expected recipe, licence, credit and labels of printable text")
+    size = sum(len(text) for text in texts if isinstance(file.known(text, "minirep"), str))
+    few = size <= MAX_CHARACTERS
+    file.expect(few, f"minirep: found {size} characters in all texts, expected at most {MAX_CHARACTERS}")
+    plain = all(isinstance(text, str) and text.isprintable() for text in texts)
+    file.expect(plain, "minirep: expected recipe, licence, credit and labels of printable text")
     return taken | ({"labels": {head: tuple(names) for head, names in labels.items()}} if labels else {})

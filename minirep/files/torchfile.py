@@ -19,14 +19,17 @@ Source: the instructions are described in the standard library's module pickleto
 import io
 import math
 import pickletools
+import re
 import struct
 import zipfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import MinirepError
+from ..errors import MinirepError, expect
 from ..text import quoted
 from .archive import ZIP_ERRORS, open_zip
 
@@ -53,7 +56,6 @@ DTYPES = {
     "torch ByteStorage": "|u1",
     "torch BoolStorage": "|u1",
 }
-ITEM_SIZES = {dtype: 2 if dtype == BFLOAT16 else np.dtype(dtype).itemsize for dtype in DTYPES.values()}
 
 
 # --- what the program leaves behind ----------------------------------------------------------------------------------
@@ -84,6 +86,11 @@ class Storage:
     key: str
     count: int
 
+    @property
+    def stored(self) -> np.dtype:
+        """The type of its numbers as NumPy reads them: those of bfloat16 as uint16."""
+        return np.dtype("<u2" if self.dtype == BFLOAT16 else self.dtype)
+
 
 @dataclass(frozen=True)
 class StoredTensor:
@@ -106,11 +113,16 @@ class StoredTensor:
     @property
     def nbytes(self) -> int:
         """How many bytes they take in the file."""
-        return self.size * ITEM_SIZES[self.storage.dtype]
+        return self.size * self.storage.stored.itemsize
 
 
 class Refused(ValueError):
     """Something in a pickle that is not carried out; the message says what."""
+
+
+def _require(holds: object, otherwise: str) -> None:
+    if not holds:
+        raise Refused(otherwise)
 
 
 # --- the three calls and the one reference that tensors need ---------------------------------------------------------
@@ -120,35 +132,29 @@ def _is_count(value) -> bool:
     return type(value) is int and 0 <= value < 1 << 62
 
 
-def _ordered_dict() -> dict:
-    return {}  # Python's dictionaries keep their order
-
-
 def _tensor(storage, offset, shape, strides, requires_grad=False, hooks=None, metadata=None) -> StoredTensor:
     whole = isinstance(storage, Storage) and isinstance(shape, tuple) and isinstance(strides, tuple)
-    if not whole or len(shape) != len(strides) or len(shape) > MAX_DIMENSIONS:
-        raise Refused(f"a tensor without storage, or not of 0 to {MAX_DIMENSIONS} dimensions with a stride each")
-    if not all(map(_is_count, (offset, *shape, *strides))):
-        raise Refused("a tensor whose offset, shape or strides are not whole numbers from 0")
+    whole = whole and len(shape) == len(strides) and len(shape) <= MAX_DIMENSIONS
+    _require(whole, f"a tensor without storage, or not of 0 to {MAX_DIMENSIONS} dimensions with a stride each")
+    counts = all(map(_is_count, (offset, *shape, *strides)))
+    _require(counts, "a tensor whose offset, shape or strides are not whole numbers from 0")
     return StoredTensor(storage, offset, shape, strides)
 
 
 def _parameter(data, requires_grad=False, hooks=None) -> StoredTensor:
-    if not isinstance(data, StoredTensor):
-        raise Refused("a parameter that holds no tensor")
+    _require(isinstance(data, StoredTensor), "a parameter that holds no tensor")
     return data
 
 
-CALLS = {
-    "collections OrderedDict": _ordered_dict,
+CALLS: dict[str, Callable] = {
+    "collections OrderedDict": lambda: {},  # Python's dictionaries keep their order
     "torch._utils _rebuild_tensor_v2": _tensor,
     "torch._utils _rebuild_parameter": _parameter,
 }
 
 
 def _name(module: str, name: str) -> Name | Opaque:
-    if len(module) + len(name) > MAX_LINE:
-        raise Refused(f"a name of more than {MAX_LINE} characters")
+    _require(len(module) + len(name) <= MAX_LINE, f"a name of more than {MAX_LINE} characters")
     text = module + " " + name
     return Name(text) if text in CALLS or text in DTYPES else Opaque(text)
 
@@ -157,8 +163,8 @@ def _call(function, arguments):
     """Return what a function makes of its arguments; an opaque function or argument makes it opaque."""
     if isinstance(function, Opaque):
         return function
-    if not isinstance(function, Name) or function.text not in CALLS or not isinstance(arguments, tuple):
-        raise Refused("a call of something that is not a function")
+    known = isinstance(function, Name) and function.text in CALLS
+    _require(known and isinstance(arguments, tuple), "a call of something that is not a function")
     opaque = [argument for argument in arguments if isinstance(argument, Opaque)]
     return opaque[0] if opaque else CALLS[function.text](*arguments)
 
@@ -168,8 +174,8 @@ def _storage(reference) -> Storage | Opaque:
     kind, dtype, key, _, count = reference
     if isinstance(dtype, Opaque):
         return dtype
-    if kind != "storage" or not isinstance(dtype, Name) or not isinstance(key, str) or not _is_count(count):
-        raise Refused("a persistent reference that is not a storage")
+    whole = kind == "storage" and isinstance(dtype, Name) and isinstance(key, str) and _is_count(count)
+    _require(whole, "a persistent reference that is not a storage")
     return Storage(DTYPES[dtype.text], key, count)
 
 
@@ -179,6 +185,67 @@ def _opaque(value) -> Opaque:
 
 
 # --- the machine -----------------------------------------------------------------------------------------------------
+
+
+def _whole_number(value: int) -> int | Opaque:
+    return value if -(1 << 63) <= value < 1 << 63 else _opaque(value)
+
+
+def _only(target, otherwise: str, *kinds: type):
+    """Return the target itself, which must be of one of these kinds, or opaque."""
+    _require(isinstance(target, (*kinds, Opaque)), otherwise)
+    return target
+
+
+def _extend(target, items: list):
+    if isinstance(_only(target, "list items without a list", list), list):
+        target.extend(items)
+    return target
+
+
+def _update(target, items: list):
+    """Key, value, key, value ... into a dictionary. A nested key could exhaust hash(): it is opaque."""
+    _only(target, "dictionary items without a dictionary", dict)
+    keys = items[::2]
+    whole = len(items) % 2 == 0 and not any(isinstance(key, (list, dict)) for key in keys)
+    _require(whole, "a dictionary item without a value, or whose key is a list or a dictionary")
+    if isinstance(target, dict):
+        target.update(zip((key if type(key) in (str, int) else _opaque(key) for key in keys), items[1::2]))
+    return target
+
+
+# What the instructions put on the stack, made from what stands behind them in the program or what they take off the
+# stack. `pickletools` knows how much that is: all since the last MARK comes as one list.
+EFFECTS: dict[str, Callable] = {
+    # plain values
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    **dict.fromkeys(("BININT", "BININT1", "BININT2", "LONG1", "LONG4"), _whole_number),
+    **dict.fromkeys(("BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE"), lambda value: value),
+    **dict.fromkeys(("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"), _opaque),
+    # containers
+    **dict.fromkeys(("EMPTY_TUPLE", "TUPLE"), tuple),
+    **dict.fromkeys(("TUPLE1", "TUPLE2", "TUPLE3"), lambda *items: items),
+    "EMPTY_LIST": list,
+    "APPEND": lambda target, item: _extend(target, [item]),
+    "APPENDS": _extend,
+    "EMPTY_DICT": dict,
+    "SETITEM": lambda target, key, value: _update(target, [key, value]),
+    "SETITEMS": _update,
+    "EMPTY_SET": lambda: Opaque("builtins set"),
+    "ADDITEMS": lambda target, items: _only(target, "items of a set without a set"),
+    "FROZENSET": lambda items: Opaque("builtins frozenset"),
+    # names, and what is made of them
+    "GLOBAL": lambda text: _name(*text.split(" ", 1)),
+    "STACK_GLOBAL": _name,  # a TypeError unless both are text
+    "REDUCE": _call,
+    "NEWOBJ": lambda made, _: _only(made, "an object of something that is not a class"),
+    "NEWOBJ_EX": lambda made, *_: _only(made, "an object of something that is not a class"),
+    "BINPERSID": _storage,
+    # attributes of an OrderedDict: state_dict's version numbers, of no use here
+    "BUILD": lambda target, attributes: _only(target, "attributes of something that is not a dictionary", dict),
+}
 
 
 class _Program(io.BytesIO):
@@ -197,113 +264,32 @@ def run(program: bytes):
     stack: list = []
     outer: list[list] = []  # MARK puts the stack aside here and starts a new one
     memo: dict = {}
-
-    def since_mark() -> list:
-        nonlocal stack
-        items, stack = stack, outer.pop()
-        return items
-
-    def put(items: list) -> None:
-        """Key, value, key, value ... into the dictionary on top. A nested key could exhaust hash(): it is opaque."""
-        target, keys = on_top("dictionary items without a dictionary", dict), items[::2]
-        if len(items) % 2 or any(isinstance(key, (list, dict)) for key in keys):
-            raise Refused("a dictionary item without a value, or whose key is a list or a dictionary")
-        if isinstance(target, dict):
-            target.update(zip((key if type(key) in (str, int) else _opaque(key) for key in keys), items[1::2]))
-
-    def extend(items: list) -> None:
-        target = on_top("list items without a list", list)
-        if isinstance(target, list):
-            target.extend(items)
-
-    def on_top(fault: str, *kinds: type):
-        """What is on top of the stack: of one of these kinds, or opaque."""
-        if not isinstance(stack[-1], (*kinds, Opaque)):
-            raise Refused(fault)
-        return stack[-1]
-
     for count, (instruction, argument, position) in enumerate(pickletools.genops(_Program(program))):
-        if count >= MAX_INSTRUCTIONS:
-            raise Refused(f"more than {MAX_INSTRUCTIONS} instructions")
+        _require(count < MAX_INSTRUCTIONS, f"more than {MAX_INSTRUCTIONS} instructions")
         match instruction.name:
-            # plain values
+            case "PROTO" | "FRAME":
+                pass
+            case "MARK":
+                outer.append(stack)
+                stack = []
             case "BINGET" | "LONG_BINGET":
                 stack.append(memo[argument])
             case "BINPUT" | "LONG_BINPUT":  # the memo is a dictionary: a huge index costs no more than a small one
                 memo[argument] = stack[-1]
             case "MEMOIZE":
                 memo[len(memo)] = stack[-1]
-            case "BININT" | "BININT1" | "BININT2" | "BINFLOAT" | "BINUNICODE" | "SHORT_BINUNICODE":
-                stack.append(argument)
-            case "LONG1" | "LONG4":
-                small = isinstance(argument, int) and -(1 << 63) <= argument < 1 << 63
-                stack.append(argument if small else _opaque(argument))
-            case "BINBYTES" | "SHORT_BINBYTES" | "BINBYTES8" | "BYTEARRAY8":
-                stack.append(_opaque(argument))
-            case "NONE" | "NEWTRUE" | "NEWFALSE":
-                stack.append({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[instruction.name])
-            # containers
-            case "MARK":
-                outer.append(stack)
-                stack = []
-            case "EMPTY_TUPLE":
-                stack.append(())
-            case "TUPLE":
-                items = since_mark()
-                stack.append(tuple(items))
-            case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                size = int(instruction.name[-1])
-                stack[-size:] = [tuple(stack[-size:])]
-            case "EMPTY_LIST":
-                stack.append([])
-            case "APPEND":
-                item = stack.pop()
-                extend([item])
-            case "APPENDS":
-                items = since_mark()
-                extend(items)
-            case "EMPTY_DICT":
-                stack.append({})
-            case "SETITEM":
-                value, key = stack.pop(), stack.pop()
-                put([key, value])
-            case "SETITEMS":
-                items = since_mark()
-                put(items)
-            case "EMPTY_SET":
-                stack.append(Opaque("builtins set"))
-            case "ADDITEMS":
-                since_mark()
-                on_top("items of a set without a set")
-            case "FROZENSET":
-                since_mark()
-                stack.append(Opaque("builtins frozenset"))
-            # names, and what is made of them
-            case "GLOBAL":
-                stack.append(_name(*str(argument).split(" ", 1)))
-            case "STACK_GLOBAL":
-                name, module = stack.pop(), stack.pop()
-                stack.append(_name(module, name))  # a TypeError unless both are text
-            case "REDUCE":
-                arguments, function = stack.pop(), stack.pop()
-                stack.append(_call(function, arguments))
-            case "NEWOBJ" | "NEWOBJ_EX":  # an object of a class, from a tuple and, if EX, named arguments
-                del stack[-len(instruction.stack_before) + 1 :]
-                on_top("an object of something that is not a class")
-            case "BINPERSID":
-                stack.append(_storage(stack.pop()))
-            case "BUILD":  # attributes of an OrderedDict: state_dict's version numbers, of no use here
-                stack.pop()
-                on_top("attributes of something that is not a dictionary", dict)
-            case "PROTO" | "FRAME":
-                pass
             case "STOP":
                 (result,) = stack
                 if outer:
                     raise ValueError("a MARK without its end")
                 return result
-            case other:
-                raise Refused(f"the instruction {other} at byte {position}, which torch.save does not write")
+            case name:
+                _require(name in EFFECTS, f"the instruction {name} at byte {position}, which torch.save does not write")
+                taken, behind = instruction.stack_before, [argument] if instruction.arg else []
+                if pickletools.markobject in taken:
+                    taken, behind, stack = taken[:-2], [stack], outer.pop()
+                operands = [stack.pop() for _ in taken]
+                stack.append(EFFECTS[name](*reversed(operands), *behind))
 
 
 # --- the file --------------------------------------------------------------------------------------------------------
@@ -312,7 +298,7 @@ def run(program: bytes):
 PICKLE_ERRORS = (ValueError, TypeError, LookupError, AttributeError, OverflowError, struct.error)
 
 
-class TorchFile:
+class TorchFile(AbstractContextManager):
     """A file of ``torch.save``, open: ``content`` is the saved object with `StoredTensor` in place of its tensors.
 
     A tensor's numbers are read when `read` asks for them, and a storage once however many tensors are parts of it. What
@@ -325,23 +311,18 @@ class TorchFile:
         self.path = Path(path)
         self._shared: dict[str, bytes] = {}  # storages read so far in which there is more than one tensor
         try:
-            if not self.path.is_file():
-                raise self.error("not a file" if self.path.exists() else "no such file")
+            self.expect(self.path.is_file(), "not a file" if self.path.exists() else "no such file")
             self._file = io.FileIO(self.path)
         except (OSError, ValueError) as error:
             raise self.error(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
         try:
             self.size = self.path.stat().st_size
-            self._require_zip()
             self._zip = self._opened()
             self._entries = self._checked_entries()
             self.content = self._content()
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> "TorchFile":
-        return self
 
     def __exit__(self, *_) -> None:
         self.close()
@@ -352,6 +333,10 @@ class TorchFile:
     def error(self, message: str) -> MinirepError:
         """An error that starts with the file's name."""
         return MinirepError(f"{self.path}: {message}")
+
+    def expect(self, holds: object, message: str) -> None:
+        """Raise such an error unless the condition holds."""
+        expect(holds, f"{self.path}: {message}")
 
     def known(self, value, where: str):
         """Return the value itself, or raise the error that it is `Opaque`: ``where`` has something else to hold."""
@@ -367,11 +352,9 @@ class TorchFile:
         """
         storage, shape = self.known(tensor, "its pickle").storage, tensor.shape
         last = tensor.offset + sum((n - 1) * stride for n, stride in zip(shape, tensor.strides))
-        if not tensor.size or last >= storage.count or tensor.size > storage.count:
-            raise self.error(
-                f"a tensor of shape {shape}, strides {tensor.strides} and offset {tensor.offset} "
-                f"is empty or goes beyond its storage of {storage.count} numbers"
-            )
+        inside = tensor.size and last < storage.count and tensor.size <= storage.count
+        found = f"a tensor of shape {shape}, strides {tensor.strides} and offset {tensor.offset}"
+        self.expect(inside, f"{found} is empty or goes beyond its storage of {storage.count} numbers")
         numbers = self._numbers(storage, keep=tensor.size < storage.count)[tensor.offset :]
         steps = [stride * numbers.itemsize if n > 1 else 0 for n, stride in zip(shape, tensor.strides)]
         array = np.lib.stride_tricks.as_strided(numbers, shape, steps, writeable=False)  # in bounds, as checked above
@@ -381,15 +364,12 @@ class TorchFile:
 
     # --- steps of opening
 
-    def _require_zip(self) -> None:
+    def _opened(self) -> zipfile.ZipFile:
         start = self._file.read(512)
-        self._file.seek(0)
         if start.startswith(LEGACY_PICKLE) or start[257:262] == LEGACY_TAR:
             raise self.error("the format of torch.save before 1.6; open it with torch 1.6 or later and save it again")
-        if not start.startswith(b"PK\x03\x04"):
-            raise self.error("not a checkpoint; expected a zip file as torch.save (1.6 or later) writes it")
-
-    def _opened(self) -> zipfile.ZipFile:
+        is_zip = start.startswith(b"PK\x03\x04")
+        self.expect(is_zip, "not a checkpoint; expected a zip file as torch.save (1.6 or later) writes it")
         try:
             return open_zip(self._file)
         except ZIP_ERRORS as error:
@@ -402,26 +382,25 @@ class TorchFile:
         is safe from zip bombs, from overlapping entries too. (Nothing is ever written to disk: names do no harm.)
         """
         infos = self._zip.infolist()
-        names = [info.filename for info in infos]
-        pickles = [name for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
-        if len(pickles) != 1:
-            raise self.error(f"found {len(pickles)} entries <name>/data.pkl, expected one, as torch.save writes it")
-        top = pickles[0].removesuffix("data.pkl")
+        tops = [info.filename[:-8] for info in infos if re.fullmatch(r"[^/]*/data\.pkl", info.filename)]
+        found = f"found {len(tops)} entries <name>/data.pkl"
+        self.expect(len(tops) == 1, f"{found}, expected one, as torch.save writes it")
+        (top,) = tops
         for info in infos:
-            if not info.filename.startswith(top):
-                raise self.error(f"found the entry {quoted(info.filename)}, expected all to be in {quoted(top)}")
-            if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size or info.flag_bits & 1:
-                raise self.error(f"the entry {quoted(info.filename)} is compressed or encrypted; expected neither")
+            name, inside = quoted(info.filename), info.filename.startswith(top)
+            self.expect(inside, f"found the entry {name}, expected all to be in {quoted(top)}")
+            plain = info.compress_type == zipfile.ZIP_STORED and info.compress_size == info.file_size
+            plain = plain and not info.flag_bits & 1
+            self.expect(plain, f"the entry {name} is compressed or encrypted; expected neither")
         entries = {info.filename.removeprefix(top): info for info in infos}
-        if len(entries) < len(infos):
-            raise self.error("found several entries of one name, expected one of each")
-        if sum(info.file_size for info in infos) > self.size:
-            raise self.error("its entries are larger than the file together: damaged or forged")
+        self.expect(len(entries) == len(infos), "found several entries of one name, expected one of each")
+        total = sum(info.file_size for info in infos)
+        self.expect(total <= self.size, "its entries are larger than the file together: damaged or forged")
         return entries
 
     def _content(self):
-        if "byteorder" in self._entries and self._bytes("byteorder", 16) != b"little":
-            raise self.error("written on a big-endian machine, which is not supported; expected byte order little")
+        little = "byteorder" not in self._entries or self._bytes("byteorder", 16) == b"little"
+        self.expect(little, "written on a big-endian machine, which is not supported; expected byte order little")
         program = self._bytes("data.pkl", MAX_PICKLE)
         try:
             return self.known(run(program), "its pickle")
@@ -433,29 +412,25 @@ class TorchFile:
     # --- reading entries
 
     def _bytes(self, name: str, limit: int) -> bytes:
-        info = self._entries.get(name)
-        if info is None:
-            raise self.error(f"the entry {quoted(name)} is missing")
-        if info.file_size > limit:
-            raise self.error(f"the entry {quoted(name)} has {info.file_size} bytes, expected at most {limit}")
+        entry = f"the entry {quoted(name)}"
+        self.expect(name in self._entries, f"{entry} is missing")
+        size = self._entries[name].file_size
+        self.expect(size <= limit, f"{entry} has {size} bytes, expected at most {limit}")
         try:
-            data = self._zip.read(info)  # checks the checksum, too
+            data = self._zip.read(self._entries[name])  # checks the checksum, too
         except ZIP_ERRORS as error:
-            raise self.error(f"the entry {quoted(name)} is damaged: {quoted(str(error))}") from None
-        if len(data) != info.file_size:
-            raise self.error(f"the entry {quoted(name)} has {len(data)} bytes, expected {info.file_size}")
+            raise self.error(f"{entry} is damaged: {quoted(str(error))}") from None
+        self.expect(len(data) == size, f"{entry} has {len(data)} bytes, expected {size}")
         return data
 
     def _numbers(self, storage: Storage, keep: bool) -> np.ndarray:
         """(count,) numbers of one storage, those of bfloat16 as uint16. ``keep``: other tensors may want it, too."""
-        dtype = np.dtype("<u2" if storage.dtype == BFLOAT16 else storage.dtype)
         data = self._shared.get(storage.key)
         if data is None:
             data = self._bytes(f"data/{storage.key}", self.size)
         if keep:
             self._shared[storage.key] = data
-        if len(data) != storage.count * dtype.itemsize:
-            raise self.error(
-                f"the storage {quoted(storage.key)} has {len(data)} bytes, expected {storage.count} x {dtype.itemsize}"
-            )
-        return np.frombuffer(data, dtype)
+        found, expected = f"{quoted(storage.key)} has {len(data)} bytes", f"{storage.count} x {storage.stored.itemsize}"
+        whole = len(data) == storage.count * storage.stored.itemsize
+        self.expect(whole, f"the storage {found}, expected {expected}")
+        return np.frombuffer(data, storage.stored)

@@ -18,6 +18,7 @@ QUOTED = r"""'(?:[^']|'')*'|"(?:[^"\\]|\\.)*\""""
 TOKEN = re.compile(rf"""([\[\]{{}},]|:(?=\s|$)|{QUOTED}|[^\s\[\]{{}},:'"](?:[^\[\]{{}},:]|:(?!\s))*)""")
 MARKS = ("]", "}", ",", ":")
 SCALAR = re.compile(rf"({QUOTED})\s*(?:#.*)?$")
+DASH = re.compile(r"-(?: \s*|$)")
 END = re.compile(r"\s*(?:#.*)?$")
 BETWEEN = re.compile(r"(?:\s+|#.*)*")
 
@@ -29,6 +30,11 @@ ESCAPE = re.compile(r"\\(?:x([\da-fA-F]{2})|u([\da-fA-F]{4})|U00([\da-fA-F]{6})|
 ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "e": "\x1b", "a": "\a", "b": "\b"}
 
 
+def _require(holds: object, otherwise: str) -> None:
+    if not holds:
+        raise ValueError(otherwise)
+
+
 def parse(text: str):
     """The mapping, list or scalar that a text holds, of dict, list, str, int, float, bool and None.
 
@@ -37,8 +43,7 @@ def parse(text: str):
     >>> parse("NET:\\n  SIZES: [[5], [21]]\\n  DEPTHS:\\n  - - 3\\n  - - 4\\n  NAME: 'x'")
     {'NET': {'SIZES': [[5], [21]], 'DEPTHS': [[3], [4]], 'NAME': 'x'}}
     """
-    if len(text) > MAX_TEXT:
-        raise ValueError(f"a text of {len(text)} characters, expected at most {MAX_TEXT}")
+    _require(len(text) <= MAX_TEXT, f"a text of {len(text)} characters, expected at most {MAX_TEXT}")
     if text.lstrip().startswith(("[", "{")):
         return _flow(text)
     rows = _rows(text)
@@ -65,25 +70,21 @@ def _rows(text: str) -> list[list]:
         if rows and rows[-1][2] and indent > rows[-1][0]:
             rows[-1][2] += " " + rest
             continue
-        dashed = False
-        while rest == "-" or rest.startswith("- "):
+        start = len(rows)
+        while dash := DASH.match(rest):
             rows.append([indent, None, ""])
-            indent += len(rest) - len(rest[1:].lstrip())
-            rest = rest[1:].lstrip()
-            dashed = True
+            indent, rest = indent + dash.end(), rest[dash.end() :]
         if key := KEY.match(rest):
             rows.append([indent, key[1].strip("'\""), "" if END.match(key[2] or "") else key[2]])
-        elif dashed:
-            rows[-1][2] = "" if END.match(rest) else rest
         else:
-            raise ValueError(f"line {number} is not understood: {line.strip()[:60]!r}")
+            _require(len(rows) > start, f"line {number} is not understood: {line.strip()[:60]!r}")
+            rows[-1][2] = "" if END.match(rest) else rest
     return rows
 
 
 def _tree(rows: list[list], start: int, depth: int):
     """(value, next row): the mapping or the list that starts at a row and has the rows of the same indentation."""
-    if depth > MAX_DEPTH:
-        raise ValueError(f"nested more than {MAX_DEPTH} deep")
+    _require(depth <= MAX_DEPTH, f"nested more than {MAX_DEPTH} deep")
     indent, first, _ = rows[start]
     items, i = [], start
     while i < len(rows) and rows[i][0] == indent and (rows[i][1] is None) == (first is None):
@@ -92,8 +93,7 @@ def _tree(rows: list[list], start: int, depth: int):
         # Deeper rows are the value. So is a list that is not deeper than its key: PyYAML writes it so.
         listed = i < len(rows) and rows[i][0] == indent and key is not None and rows[i][1] is None
         if i < len(rows) and (rows[i][0] > indent or listed):
-            if text:
-                raise ValueError(f"both a value and something nested in it: {text[:60]!r}")
+            _require(not text, f"both a value and something nested in it: {text[:60]!r}")
             value, i = _tree(rows, i, depth + 1)
         else:
             value = _value(text)
@@ -101,24 +101,17 @@ def _tree(rows: list[list], start: int, depth: int):
     return ([value for _, value in items] if first is None else dict(items)), i
 
 
-def _plain(text: str) -> str:
-    """A plain scalar without the comment behind it."""
-    return re.split(r"(?:^|\s)#", text, maxsplit=1)[0].strip()
-
-
 def _value(text: str):
     if text.startswith(("[", "{")):
         return _flow(text)
     if text.startswith(("'", '"')):
-        quoted = SCALAR.match(text)
-        if not quoted:
-            raise ValueError(f"a quotation without its end: {text[:60]!r}")
-        return _scalar(quoted[1])
-    if text.startswith(tuple("&*!|>%@`]},")):
-        raise ValueError(f"anchors, tags and block scalars are not understood: {text[:60]!r}")
-    text = _plain(text)
-    if ": " in text or text.endswith(":"):
-        raise ValueError(f"a key inside a value: {text[:60]!r}")
+        if quoted := SCALAR.match(text):
+            return _scalar(quoted[1])
+        raise ValueError(f"a quotation without its end: {text[:60]!r}")
+    understood = not text.startswith(tuple("&*!|>%@`]},"))
+    _require(understood, f"anchors, tags and block scalars are not understood: {text[:60]!r}")
+    text = re.split(r"(?:^|\s)#", text, maxsplit=1)[0].strip()  # without the comment behind it
+    _require(": " not in text and not text.endswith(":"), f"a key inside a value: {text[:60]!r}")
     return _scalar(text)
 
 
@@ -151,21 +144,17 @@ def _flow(text: str):
     tokens.reverse()  # the next one is popped from the end
 
     def value(depth):
-        if depth > MAX_DEPTH:
-            raise ValueError(f"nested more than {MAX_DEPTH} deep")
+        _require(depth <= MAX_DEPTH, f"nested more than {MAX_DEPTH} deep")
         token = tokens.pop()
-        if token in MARKS:
-            raise ValueError(f"found {token!r} instead of a value: {text[:60]!r}")
+        _require(token not in MARKS, f"found {token!r} instead of a value: {text[:60]!r}")
         if token not in ("[", "{"):
             return _scalar(token)
         end, items = {"[": "]", "{": "}"}[token], []
         while tokens[-1] != end:
             key = tokens.pop() if token == "{" else None
-            if token == "{" and tokens.pop() != ":":
-                raise ValueError(f"a mapping without a colon: {text[:60]!r}")
+            _require(token == "[" or tokens.pop() == ":", f"a mapping without a colon: {text[:60]!r}")
             items.append((key, value(depth + 1)))
-            if tokens[-1] not in (",", end):
-                raise ValueError(f"found {tokens[-1][:60]!r} instead of a comma: {text[:60]!r}")
+            _require(tokens[-1] in (",", end), f"found {tokens[-1][:60]!r} instead of a comma: {text[:60]!r}")
             if tokens[-1] == ",":
                 tokens.pop()
         tokens.pop()
@@ -175,6 +164,5 @@ def _flow(text: str):
         result = value(0)
     except IndexError:
         raise ValueError(f"a list or mapping without its end: {text[:60]!r}") from None
-    if tokens:
-        raise ValueError(f"something behind a list or mapping: {text[:60]!r}")
+    _require(not tokens, f"something behind a list or mapping: {text[:60]!r}")
     return result

@@ -4,6 +4,7 @@ import math
 import threading
 import time
 from base64 import b64encode
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,7 @@ class Session:
     """The sound of one page, from its first sample on."""
 
     def __init__(self, bench: Bench, rate: int):
-        self.lock, self.used = threading.Lock(), time.monotonic()  # one request at a time; when the last one came
+        self._lock, self.used = threading.Lock(), time.monotonic()  # one block at a time; the time of the last request
         self._bench, self._classifier = bench, Overheard(bench.merged)
         self._stream = Stream(self._classifier, rate)
         self._painted = 0  # columns of the log-mel that have been sent
@@ -95,6 +96,10 @@ class Session:
 
         A page that is ``late`` wants only the newest window. After the end, the last window can still be looked at.
         """
+        with self._lock:
+            return self._feed(samples, late, compare)
+
+    def _feed(self, samples: np.ndarray | None, late: bool, compare: bool) -> dict[str, Any]:
         stream, end = self._stream, samples is None
         blocks = [samples]
         if samples is not None and not late:  # so that at most one window at a time becomes due
@@ -134,13 +139,14 @@ class Session:
 
     def stage(self, name: str, channel: int | None) -> dict[str, Any]:
         """One channel of a stage's output for the last window, in both forms; None: the most active channel."""
-        found: list[np.ndarray] = []  # (T, F, C)
-        for classifier in (self._bench.merged, self._bench.other):
-            with np.errstate(all="ignore"):  # what overflows is refused
-                found += [y[0] for stage, y in stages(classifier.network, self._log_mel) if stage == name]
+        with self._lock:
+            log_mel = self._log_mel  # what follows takes long and must not hold the sound up
+        with np.errstate(all="ignore"):  # what overflows is refused
+            forms = [stages(classifier.network, log_mel) for classifier in (self._bench.merged, self._bench.other)]
+            found = [y[0] for form in forms for y in islice((y for stage, y in form if stage == name), 1)]
         expect(found, f"stage: found {quoted(name)}, expected stem, stage1 or another of them")
-        merged, other = found
         expect(np.isfinite(found).all(), f"{name}: found values that are not finite; expected finite ones")
+        merged, other = found  # (T, F, C)
         channel = int(merged.mean(axis=(0, 1)).argmax()) if channel is None else channel
         expect(channel < merged.shape[2], f"channel: found {channel}, expected one from 0 to {merged.shape[2] - 1}")
         images = merged[:, :, channel], other[:, :, channel]  # (T, F)

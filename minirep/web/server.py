@@ -252,14 +252,11 @@ class Handler(BaseHTTPRequestHandler):
         return self._fed(None)
 
     def _fed(self, samples: np.ndarray | None) -> dict[str, Any]:
-        session, late, compare = self._session(), self._query.get("late") == "1", self._query.get("compare") == "1"
-        with session.lock:
-            return session.feed(samples, late, compare)
+        return self._session().feed(samples, self._query.get("late") == "1", self._query.get("compare") == "1")
 
     def _stage(self) -> dict[str, Any]:
-        channel, session = self._number("channel", 0, 1 << 20) if "channel" in self._query else None, self._session()
-        with session.lock:
-            return session.stage(self._query.get("name", ""), channel)
+        channel = self._number("channel", 0, 1 << 20) if "channel" in self._query else None
+        return self._session().stage(self._query.get("name", ""), channel)
 
     def _leave(self) -> dict[str, Any]:
         self.server.end(self._query.get("session"))
@@ -275,7 +272,7 @@ class Handler(BaseHTTPRequestHandler):
             if recording.length > MOST_DECODED:
                 raise Refused(413, f"found {recording.length} samples, expected at most {MOST_DECODED}")
             samples = recording.read(0, recording.length)
-            return np.concatenate([np.float32([recording.rate]), samples]).astype("<f4", copy=False).tobytes()
+            return np.concatenate([np.array([recording.rate], np.float32), samples]).astype("<f4", copy=False).tobytes()
 
     def _session(self) -> Session:
         return self.server.session(self._query.get("session", ""))

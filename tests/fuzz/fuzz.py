@@ -259,7 +259,7 @@ class SettingsFile:
     path, size = Path("settings"), 1 << 20
     state = pyth.published_state(**SMALL)
     tensors = {key: StoredTensor(None, 0, array.shape, ()) for key, array in state.items()}
-    known = TorchFile.known
+    known, expect = TorchFile.known, TorchFile.expect
 
     def __init__(self, text: str):
         self.content = {"cfg": text, "model_state": self.tensors}

@@ -1,211 +1,49 @@
-"""Mutation testing: do the properties fail when the code is wrong?
+"""Mutation testing: do the tests fail when the code is wrong?
 
-The program plants one fault at a time in a copy of the package, runs the properties on it, and counts the faults that
-they catch.
+The program plants one fault at a time in the package (`faults.py` lists them all) and runs the tests that have to catch
+it.
 
     python tests/programs/mutants.py            print caught/planted; the exit status is 0 if no fault survives
-    python tests/programs/mutants.py identity   try only the faults whose names contain the word
+    python tests/programs/mutants.py identity   try only the faults whose names or files contain the word
 
-A fault replaces one expression inside one function. It is caught if a property *fails*. A copy that cannot be imported
-stops the program, and so does a fault whose expression is no longer in its function exactly once: `PLACES` must then
-be updated.
+A fault replaces one expression inside one function. It is caught if a test *fails*. A test that never ends stops the
+program, and so does a fault whose expression is no longer in its function exactly once: the list must then be updated.
+
+The tests are collected once. Each fault is planted in a fork of that process, by giving the function other code, and
+the fork runs until the first failure; as many run at once as there are cores. Faults in the compiled kernels are
+compiled, all others use the kernels that are there. It needs the extras "test" and "fast", and a system that can fork.
 """
 
 import ast
+import importlib
+import inspect
+import json
 import os
-import shutil
-import subprocess
+import signal
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import CodeType
+
+import pytest
+from faults import PLACES, TESTS
 
 ROOT = Path(__file__).resolve().parents[2]
-PROPERTIES = ("test_exact.py", "test_laws.py")
-HELPERS = ("naive.py", "strategies.py", "trees.py")
-
-# (file, function or class.method): {name of the fault: (an expression, what replaces it)}
-PLACES = {
-    ("reparam.py", "fold"): {
-        "epsilon left out when folding": ("conv.bn.variance + conv.bn.eps", "conv.bn.variance"),
-        "no square root when folding": ("s = conv.bn.scale / sqrt(", "s = conv.bn.scale / ("),
-        "sign of the mean": ("(bias - conv.bn.mean)", "(bias + conv.bn.mean)"),
-        "mean not scaled": ("bias=(bias - conv.bn.mean) * s", "bias=bias * s - conv.bn.mean"),
-        "shift lost": ("* s + conv.bn.shift", "* s"),
-        "own bias lost when folding": ("if conv.bias is None else conv.bias\n", "\n"),
-        "weights not scaled": ("weight=conv.weight * s", "weight=conv.weight"),
-        "scale on the wrong axis": (
-            "weight=conv.weight * s",
-            "weight=(conv.weight.reshape(conv.weight.shape[-1], -1) * s[:, None]).reshape(conv.weight.shape)",
-        ),
-    },
-    ("reparam.py", "fold_block"): {
-        "shortcut not folded": ("else fold(block.shortcut)", "else replace(block.shortcut, bn=None)"),
-    },
-    ("reparam.py", "fuse"): {
-        "stem left as it is": ("rounded_once(fold, network.stem)", "replace(network.stem, bn=None)"),
-    },
-    ("reparam.py", "pad_kernel"): {
-        "padding off by one": ("(extra, extra)", "(extra + 1, extra - 1)"),
-        "padding at one end": ("(extra, extra)", "(0, 2 * extra)"),
-    },
-    ("reparam.py", "merge_branches"): {
-        "bias of one branch dropped": ("branch.bias for branch in folded", "b.bias for b in folded[:1]"),
-        "one branch dropped": ("size) for branch in folded", "size) for branch in folded[:2]"),
-        "first branch's size for all": ("max(len(branch.weight) for branch in folded)", "len(folded[0].weight)"),
-        "branches averaged": ("Conv(weight,", "Conv(weight / len(folded),"),
-    },
-    ("reparam.py", "absorb_identity"): {
-        "identity added twice": ("= weight[len(weight) // 2] + 1", "= weight[len(weight) // 2] + 2"),
-        "identity on the wrong tap": ("weight[len(weight) // 2] =", "weight[len(weight) // 2 - 1] ="),
-        "identity on the first tap": ("weight[len(weight) // 2] = weight[len(weight) // 2]", "weight[0] = weight[0]"),
-        "identity on one channel": (
-            "weight[len(weight) // 2] = weight[len(weight) // 2]",
-            "weight[len(weight) // 2, 0] = weight[len(weight) // 2, 0]",
-        ),
-        "identity forgotten": ("weight[len(weight) // 2] + 1", "weight[len(weight) // 2]"),
-        "identity kept beside its tap": (", identity=False", ""),
-        "identity in the input's own kernel": ("conv.weight.copy()", "conv.weight"),
-    },
-    ("reparam.py", "collapse"): {
-        "collapse the wrong way round": (
-            "first.weight @ second.weight",
-            "(second.weight @ first.weight)[: len(first.weight), : second.weight.shape[1]]",
-        ),
-        "collapse loses the first bias": ("bias=first.bias @ second.weight + second.bias", "bias=second.bias"),
-        "collapse loses the second bias": (
-            "bias=first.bias @ second.weight + second.bias",
-            "bias=first.bias @ second.weight",
-        ),
-    },
-    ("reparam.py", "collapse_linear"): {
-        "collapse across a ReLU": ("if merged[-1].relu", "if False"),
-    },
-    ("ops.py", "depthwise"): {
-        "time and frequency swapped": ('"time": 1, "frequency": 2', '"time": 2, "frequency": 1'),
-        "frequency taken for time": ('"time": 1, "frequency": 2', '"time": 1, "frequency": 1'),
-        "depthwise: ReLU missing": ("return relu(y)", "return y"),
-        "depthwise: identity missing": ("x if layer.identity else 0", "0"),
-        "depthwise: identity always": ("x if layer.identity else 0", "x"),
-    },
-    ("ops.py", "band_matrices"): {
-        "depthwise: convolution for correlation": ("= weight.T", "= weight[::-1].T"),
-        "depthwise: one matrix for all channels": ("= weight.T", "= weight.T[:1]"),
-    },
-    ("ops.py", "depthwise_conv"): {
-        "depthwise: off by one": (
-            "first - start + half : last - start + half",
-            "first - start + half - 1 : last - start + half - 1",
-        ),
-        "depthwise: first input in reach dropped": ("max(0, start - half)", "max(0, start - half + 1)"),
-        "depthwise: last input in reach dropped": ("min(length, stop + half)", "min(length, stop + half - 1)"),
-    },
-    ("ops.py", "epilogue"): {
-        "ReLU of a convolution missing": ("if conv.relu else y", "if False else y"),
-        "bias of a convolution missing": ("if conv.bias is not None", "if False"),
-        "residual missing": ("if residual is not None", "if False"),
-    },
-    ("ops.py", "expand_project"): {
-        "ReLU after the residual missing": ("relu(h)", "h"),
-        "ReLU before the residual": (
-            "epilogue(h @ convs[-1].weight, convs[-1], rest[start:stop])",
-            "relu(epilogue(h @ convs[-1].weight, convs[-1])) + rest[start:stop]",
-        ),
-        "positions in tiles: one short": ("min(start + step, len(x))", "min(start + step, len(x) - 1)"),
-    },
-    ("ops.py", "batch_norm"): {
-        "batch norm: epsilon left out": ("bn.variance + bn.eps", "bn.variance"),
-        "batch norm: sign of the mean": ("(x - bn.mean)", "(x + bn.mean)"),
-        "batch norm: shift missing": (" + bn.shift", ""),
-    },
-    ("ops.py", "stem"): {
-        "stem: axes of the padding swapped": ("(kt // 2, kf // 2)", "(kf // 2, kt // 2)"),
-        "stem: stride of one": ("(2, 2)", "(1, 1)"),
-    },
-    ("ops.py", "conv2d"): {
-        "stem: taps transposed": ("weight.transpose(2, 0, 1, 3)", "weight.transpose(2, 1, 0, 3)"),
-    },
-    ("ops.py", "max_pool"): {
-        "stem: pooling off by one": ("j : j + f : 2", "j + 1 : j + f + 1 : 2"),
-        "stem: pooling of 2 x 3": ("for i in range(3)", "for i in range(2)"),
-    },
-    ("ops.py", "pointwise"): {
-        "stride at the wrong places": (":: stride[0],", "stride[0] - 1 :: stride[0],"),
-        "strides swapped": (":: stride[0], :: stride[1]", ":: stride[1], :: stride[0]"),
-    },
-    ("ops.py", "logits"): {
-        "head: sum for mean": ("average_pool(x, window)", "average_pool(x, window) * window[0]"),
-        "head: bias missing": (" + linear.bias", ""),
-    },
-    ("ops.py", "pool_window"): {
-        "head: window one row short": ("min(pool[0], x.shape[1])", "max(1, min(pool[0], x.shape[1]) - 1)"),
-        "head: sides of the window swapped": (
-            "min(pool[0], x.shape[1]), min(pool[1], x.shape[2])",
-            "min(pool[1], x.shape[1]), min(pool[0], x.shape[2])",
-        ),
-    },
-    ("ops.py", "softmax"): {
-        "softmax over the wrong axis": ("e.sum(axis=-1, keepdims=True)", "e.sum(axis=0, keepdims=True)"),
-    },
-    ("network.py", "Block.map_layers"): {
-        "fused layers in the published order": (
-            "change(layer) for layer in path",
-            "replace(change(layer), axis=axis) for layer, axis in zip(path, ('time', 'frequency'))",
-        ),
-    },
-    ("network.py", "block_forward"): {
-        "a path of a block dropped": ("y if total is None else total + y", "y"),
-        "shortcut without its stride": ("block.shortcut, block.stride", "block.shortcut, block.stride[::-1]"),
-        "shortcut's convolution skipped": (
-            "if block.shortcut is None",
-            "if block.shortcut is None or x.shape == entered.shape",
-        ),
-        "layers of a path in parallel": ("ops.depthwise(y, layer)", "ops.depthwise(entered, layer)"),
-    },
-    ("network.py", "walk"): {
-        "a stage skips its last block": (
-            "block_forward(block, x, ops)",
-            'block_forward(block, x, ops) if name.endswith(".0") else x',
-        ),
-    },
-    ("architecture.py", "_block"): {
-        "order of the axes ignored": ("for axis in arch.axes", "for axis in ('time', 'frequency')"),
-        "the axes' kernels swapped": (
-            '"time": arch.time_kernels[stage], "frequency": arch.freq_kernels[stage]',
-            '"time": arch.freq_kernels[stage], "frequency": arch.time_kernels[stage]',
-        ),
-    },
-    ("frontend.py", "view_starts"): {
-        "view off by one": ("length - recipe.clip", "length - recipe.clip + 1"),
-    },
-    ("frontend.py", "log_mel_views"): {
-        "view one sample longer": ("s + recipe.clip - 1", "s + recipe.clip"),
-    },
-    ("frontend.py", "pad_frames"): {
-        "first frame repeated": ('mode="edge"', 'mode="reflect"'),
-    },
-    ("frontend.py", "hann"): {
-        "symmetric window": ("/ length)", "/ (length - 1))"),
-    },
-    ("frontend.py", "centre_offset"): {
-        "window off its frame's centre": ("(FFT_SIZE - recipe.window) // 2", "(FFT_SIZE - recipe.window) // 2 + 1"),
-    },
-    ("frontend.py", "log_mel_of_frames"): {
-        "power instead of magnitude": ("magnitudes[:, bins] @", "magnitudes[:, bins] ** 2 @"),
-    },
-    ("files/modelfile.py", "_from_json"): {
-        "epsilon lost in a file": (
-            "NODES[kind](**children)",
-            'NODES[kind](**children | ({"eps": 0.0} if kind == "BatchNorm" else {}))',
-        ),
-    },
-}
 FAULTS = {name: (*at, *change) for at, faults in PLACES.items() for name, change in faults.items()}
+KERNELS = tuple(f"fast/{name}.py" for name in ("depthwise", "emit", "head", "matmul", "program", "rows", "stem"))
+LONGEST = 120  # seconds for the tests of one fault
+SETTINGS = {
+    "HYPOTHESIS_PROFILE": "mutants",
+    "MINIREP_BACKENDS": "numpy",  # for the laws: most faults are in the reference
+    "MINIREP_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
 
 
-def place(file: str, function: str, expression: str) -> int:
-    """Return where the expression is in the source of a module, as an index of its characters.
+def mutated(file: str, function: str, expression: str, replacement: str = "") -> str:
+    """Return the source of a module with the expression replaced.
 
     ValueError unless the function is there and holds the expression exactly once.
     """
@@ -221,7 +59,8 @@ def place(file: str, function: str, expression: str) -> int:
     text = "".join(lines[node.lineno - 1 : node.end_lineno])
     if text.count(expression) != 1:
         raise ValueError(f"{file}: found {expression!r} {text.count(expression)} times in {function}, expected once")
-    return start + text.index(expression)
+    start += text.index(expression)
+    return source[:start] + replacement + source[start + len(expression) :]
 
 
 def misplaced() -> dict[str, str]:
@@ -229,64 +68,171 @@ def misplaced() -> dict[str, str]:
     found = {}
     for name, (file, function, expression, _) in FAULTS.items():
         try:
-            place(file, function, expression)
+            mutated(file, function, expression)
         except (ValueError, OSError) as error:
             found[name] = str(error)
     return found
 
 
-def plant(folder: Path, fault) -> None:
-    """Copy the package and the properties to ``folder``, with a fault in the copy unless it is None."""
-    ignore = shutil.ignore_patterns("__pycache__", "data")
-    shutil.copytree(ROOT / "minirep", folder / "minirep", ignore=ignore)
-    (folder / "minirep/data").mkdir()
-    (folder / "tests/helpers").mkdir(parents=True)
-    copied = ("minirep/data/__init__.py", "minirep/data/class_names.json", "tests/conftest.py")
-    for name in (*copied, *(f"tests/{p}" for p in PROPERTIES), *(f"tests/helpers/{h}" for h in HELPERS)):
-        shutil.copy(ROOT / name, folder / name)
-    if fault is not None:
-        file, function, expression, replacement = fault
-        start = place(file, function, expression)
-        path = folder / "minirep" / file
-        source = path.read_text("utf-8")
-        path.write_text(source[:start] + replacement + source[start + len(expression) :], "utf-8")
+def tests_of(fault: tuple[str, str, str, str]) -> tuple[str, ...]:
+    """The tests that have to catch a fault: those for its function, or else those for its file."""
+    return TESTS.get(fault[:2], TESTS.get(fault[0], ()))
 
 
-def fails(fault) -> tuple[bool, str]:
-    """Return whether a property fails with this fault, and the name of the first that does."""
-    with tempfile.TemporaryDirectory() as folder:
-        plant(Path(folder), fault)
-        environment = os.environ | {
-            "HYPOTHESIS_PROFILE": "mutants",
-            "PYTHONPATH": folder,
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-            "MINIREP_BACKENDS": "numpy",  # the faults are in the reference; compiling each copy would take minutes
-        }
-        options = ["-x", "-q", "--tb=line", "-p", "no:cacheprovider", "--rootdir", folder, "-c", os.devnull]
-        command = [sys.executable, "-m", "pytest", *options, *(f"tests/{name}" for name in PROPERTIES)]
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-        if done.returncode not in (0, 1) or "rror collecting" in done.stdout:
-            raise SystemExit(f"the properties could not be run:\n{done.stdout}\n{done.stderr}")
-        failed = [line.split("::")[1].split(" ")[0] for line in done.stdout.splitlines() if line.startswith("FAILED")]
-        return done.returncode == 1, "".join(failed)
+# --- planting -----------------------------------------------------------------------------------------------------
+
+
+def inner_code(code: CodeType, name: str) -> CodeType:
+    """The code of a function or class that is defined in this code."""
+    return next(c for c in code.co_consts if isinstance(c, CodeType) and c.co_name == name)
+
+
+def bare(value):
+    """The function behind a property, a decorator, or one of Numba's."""
+    for attribute in ("fget", "__func__", "py_func", "_defn", "__wrapped__"):
+        inner = inspect.getattr_static(value, attribute, None) and getattr(value, attribute, None)
+        if inner is not None:
+            return bare(inner)
+    return value
+
+
+def plant(file: str, function: str, expression: str, replacement: str) -> None:
+    """Give the function other code, in this process: whoever has imported it runs that as well."""
+    code = compile(mutated(file, function, expression, replacement), str(ROOT / "minirep" / file), "exec")
+    found = importlib.import_module("minirep." + file.removesuffix(".py").replace("/", ".").removesuffix(".__init__"))
+    for name in function.split("."):
+        code, found = inner_code(code, name), inspect.getattr_static(found, name)
+    found = bare(found)
+    if found.__code__ == code:
+        raise ValueError(f"{file}: {function} does not change where {replacement!r} replaces {expression!r}")
+    found.__code__ = code
+    forget()
+    if file in KERNELS:
+        from minirep.fast import build
+
+        build._read, build._keep = lambda: None, lambda code: None
+
+
+def forget() -> None:
+    """Empty the caches of what the right code has computed."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("minirep.") and not name.startswith("minirep.fast"):
+            for value in vars(module).values():
+                if hasattr(value, "cache_clear"):
+                    value.cache_clear()
+
+
+# --- running ------------------------------------------------------------------------------------------------------
+
+
+class Planter:
+    """A plugin for pytest that runs the collected tests on each fault, in place of running them once."""
+
+    def __init__(self, chosen: dict, folder: str):
+        self.chosen, self.folder, self.survived, self.running = chosen, folder, [], {}
+
+    def pytest_runtestloop(self, session) -> bool:
+        if session.testsfailed:
+            pytest.exit("the tests could not be collected", 2)
+        self.session = session
+        width = max(map(len, self.chosen))
+        self.started = time.monotonic()
+        files = dict.fromkeys(file for file, *_ in self.chosen.values())
+        jobs = [("no fault", tests, None) for tests in dict.fromkeys(map(tests_of, self.chosen.values()))]
+        jobs += [(name, tests_of(fault), fault) for name, fault in self.chosen.items()]
+        print()
+        for job in jobs:
+            if len(self.running) == (os.cpu_count() or 1):
+                self.wait(width)
+            self.start(*job)
+        while self.running:
+            self.wait(width)
+        caught = len(self.chosen) - len(self.survived)
+        by_file = {file: [name for name, fault in self.chosen.items() if fault[0] == file] for file in files}
+        print()
+        for file, names in by_file.items():
+            print(f"{file:24} {sum(name not in self.survived for name in names)}/{len(names)}")
+        seconds = time.monotonic() - self.started
+        print(
+            f"faults caught: {caught}/{len(self.chosen)} in {seconds:.0f} s; survived: {', '.join(self.survived) or 0}"
+        )
+        return True
+
+    def items(self, tests: tuple[str, ...]) -> list:
+        """The tests that are named, in this order."""
+        found = {}
+        for wanted in tests:
+            ids = (f"tests/{wanted}::", f"tests/{wanted}[")
+            matching = [item for item in self.session.items if f"{item.nodeid}[".startswith(ids)]
+            if not matching:
+                pytest.exit(f"found no tests {wanted}", 2)
+            found.update(dict.fromkeys(matching))
+        return list(found)
+
+    def start(self, name: str, tests: tuple[str, ...], fault) -> None:
+        items = self.items(tests)
+        reader, writer = os.pipe()
+        sys.stdout.flush()
+        process = os.fork()
+        if process:
+            os.close(writer)
+            self.running[process] = name, fault, reader, time.monotonic()
+            return
+        signal.alarm(LONGEST)  # what then never ends is killed
+        try:
+            nothing = os.open(os.devnull, os.O_RDWR)
+            for stream in (0, 1, 2):
+                os.dup2(nothing, stream)
+            said = json.dumps(self.run(items, fault))
+        except BaseException as error:
+            said = json.dumps([None, repr(error)])
+        os.write(writer, said.encode())
+        os._exit(0)
+
+    def run(self, items: list, fault) -> tuple:
+        """(whether a test failed, which), in a fork."""
+        if fault:
+            plant(*fault)
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = tempfile.mkdtemp(dir=self.folder)  # no two forks write the same files
+        for item, following in zip(items, [*items[1:], None]):
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            if self.session.testsfailed:
+                return True, item.nodeid.partition("::")[2]
+        return False, ""
+
+    def wait(self, width: int) -> None:
+        """Report on a fork that has ended."""
+        process, status = os.wait()
+        name, fault, reader, start = self.running.pop(process)
+        with open(reader, "rb") as file:
+            said = file.read()
+        failed, by = json.loads(said) if said else (None, f"the tests ended with {status}")
+        if failed is None or (failed and fault is None):
+            pytest.exit(f"{name}: {by}", 2)
+        if fault:
+            self.survived += [] if failed else [name]
+            seconds = time.monotonic() - start
+            print(f"{'caught  ' if failed else 'SURVIVED'} {seconds:5.1f} s  {name:{width}}  {by}", flush=True)
 
 
 def main(word: str = "") -> int:
-    start = time.monotonic()
     if misplaced():
         raise SystemExit("update the list of faults:\n" + "\n".join(f"{n}: {why}" for n, why in misplaced().items()))
-    if fails(None)[0]:
-        raise SystemExit("the properties fail without any fault")
-    chosen = {name: fault for name, fault in FAULTS.items() if word in name}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        total = 0
-        for name, (caught, by) in zip(chosen, pool.map(fails, chosen.values())):
-            print(f"{'caught  ' if caught else 'SURVIVED'}  {name:40}  {by}", flush=True)
-            total += caught
-    print(f"faults caught: {total}/{len(chosen)} in {time.monotonic() - start:.0f} s")
-    return 0 if total == len(chosen) else 1
+    chosen = {name: fault for name, fault in FAULTS.items() if word in name or word in fault[0]}
+    if not chosen:
+        raise SystemExit(f"found no fault with {word!r} in its name or its file")
+    os.environ.update(SETTINGS)
+    os.environ["PYTHONPATH"] = str(ROOT)  # for tests that start processes
+    sys.path.insert(0, str(ROOT))
+    sys.dont_write_bytecode = True
+    os.chdir(ROOT)
+    importlib.import_module("minirep.fast.program")  # and with it Numba: once, before the forks
+    files = {f"tests/{test.partition('::')[0]}" for fault in chosen.values() for test in tests_of(fault)}
+    with tempfile.TemporaryDirectory() as folder:
+        planter = Planter(chosen, folder)
+        options = ["-x", "-q", "-s", "--tb=line", "-p", "no:cacheprovider"]
+        status = pytest.main([*options, *sorted(files)], [planter])
+    return 1 if status or planter.survived else 0
 
 
 if __name__ == "__main__":
