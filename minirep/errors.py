@@ -24,10 +24,10 @@ class MissingExtra(MinirepError):
         )
 
 
-def expect(holds: object, message: str) -> None:
-    """Raise a MinirepError with this message unless the condition holds."""
+def expect(holds: object, message: str, error: type[Exception] = MinirepError) -> None:
+    """Raise a MinirepError, or another error, with this message unless the condition holds."""
     if not holds:
-        raise MinirepError(message)
+        raise error(message)
 
 
 def warn(message: str) -> None:

@@ -99,7 +99,7 @@ class DoubleDouble(NDArrayOperatorsMixin):
         return DoubleDouble(self.high.copy(), self.low.copy())
 
     def rounded(self, dtype: Any) -> Array:
-        """Round each number once, to nearest, ties to even.
+        """Round each number once, to nearest, ties to even, to a type of at most 51 bits: float16 or float32.
 
         ``high`` alone may lie just between two numbers of the type, and ``low`` says to which side: so ``high`` is
         first moved to its neighbour with an odd last bit where ``low`` is not zero, which no later rounding can undo.

@@ -166,8 +166,7 @@ def expand_project(x: Array, convs: tuple[Conv, ...], residual: Array) -> Array:
     """
     x, rest = x.reshape(-1, x.shape[-1]), residual.reshape(-1, residual.shape[-1])
     y = np.empty_like(rest)
-    widest = max(conv.weight.shape[-1] for conv in convs)
-    step = max(1, TILE_NUMBERS // (widest // 4 or 1))  # positions
+    step = max(1, 4 * TILE_NUMBERS // max(conv.weight.shape[-1] for conv in convs))  # positions
     for start in range(0, len(x), step):
         stop = min(start + step, len(x))
         h = x[start:stop]

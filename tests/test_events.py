@@ -343,3 +343,20 @@ def test_commands_are_split_as_a_shell_would():
     with pytest.raises(MinirepError, match="No closing quotation"):
         Hook("sh -c 'x")
     assert Hook("sh -c 'a b' \"c\"")._words == ["sh", "-c", "a b", "c"]
+
+
+@posix_only
+def test_a_second_signal_ends_the_command(tmp_path):
+    """And leaves nothing of it behind."""
+    command = f"sh -c 'echo $$ > {tmp_path}/pid; exec sleep 100'"
+    hook = (
+        "import signal; from minirep.cli.hook import Hook; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"h = Hook({command!r}); h.add('x'); print('up', flush=True); h.close()"
+    )
+    with subprocess.Popen([sys.executable, "-c", hook], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        running.stdout.readline()
+        until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip())
+        running.send_signal(signal.SIGINT)
+        begin = time.monotonic()
+        running.communicate(timeout=60)
+    assert time.monotonic() - begin < 8 and gone(int((tmp_path / "pid").read_text()))

@@ -104,7 +104,10 @@ def test_the_first_event_starts_at_zero_where_its_window_is_the_first(rows, thre
     assert all(start >= 5.0 for _, start, _, _ in events[at_once:])
 
 
-@given(ROWS, THRESHOLDS, st.integers(1, 4), st.sampled_from([0.0, 0.5, 1.0, 2.5, 1e9]), st.booleans())
+CLEAR = st.lists(st.sampled_from([(1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)]), min_size=8, max_size=30)
+
+
+@given(ROWS | CLEAR, THRESHOLDS, st.integers(1, 4), st.sampled_from([0.0, 0.5, 1.0, 2.5, 1e9]), st.booleans())
 def test_laws_of_starts_and_ends(rows, threshold, smooth, cooldown, cut):
     """Starts and ends take turns; each start has its end, also where the sound is cut; none comes within a cooldown."""
     tracker = EventTracker("class", LABELS, HOP, threshold, smooth, {"silence"}, cooldown)

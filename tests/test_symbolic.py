@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from strategies import SEEDS, architectures, change_batch_norms
 
 from minirep import network, ops, reparam
@@ -272,6 +272,7 @@ def test_the_field_is_a_field():
     assert reparam.sqrt(np.array([a * a], object))[0] * 1 in (a, 0 - a)
 
 
+@settings(max_examples=30)
 @given(architectures(stages=2, blocks=2, width=2, kernel=9), SEEDS)
 def test_a_whole_network_in_the_field(through, arch, seed):
     tree = random_residues(arch, seed)

@@ -24,7 +24,7 @@ from minirep.tree import as_type, map_arrays, map_tree, named_arrays
 
 KINDS = pytest.mark.parametrize("kind", [REP, INCEPTION])
 DTYPES = pytest.mark.parametrize("dtype", ["float32", "float64"])
-X = log_mels((1, 24, 16), 0)
+X = log_mels((1, 16, 16), 0)
 JIT_OFF = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
 
 
@@ -90,14 +90,14 @@ def test_every_array_that_fuse_gets_wrong(kind, dtype, monkeypatch):
     tree = as_type(net(kind), dtype)
     honest = fuse(tree)
     for name, at in cases(kind):
-        for by in (0.1, 1e-3 if dtype == "float32" else 1e-11):
-            wrong = map_tree(honest, lambda n, node, at=at, by=by, name=name: off(node, at, by) if n == name else node)
-            monkeypatch.setattr(reparam, "fuse", lambda _, wrong=wrong: wrong)
-            found = outside(verify.check_network(tree, X))
-            assert len(found) == 1, (name, by, found)
-            before, channel = found[0].rsplit(" ", 1)
-            assert before == f"{owner(name)}: {part_of(name, tree)}, step fuse, channel", (name, by)
-            assert int(channel) == at[-1] or "expand_project.0" in name  # behind that one is another
+        by = 1e-3 if dtype == "float32" else 1e-11
+        wrong = map_tree(honest, lambda n, node, at=at, by=by, name=name: off(node, at, by) if n == name else node)
+        monkeypatch.setattr(reparam, "fuse", lambda _, wrong=wrong: wrong)
+        found = outside(verify.check_network(tree, X))
+        assert len(found) == 1, (name, found)
+        before, channel = found[0].rsplit(" ", 1)
+        assert before == f"{owner(name)}: {part_of(name, tree)}, step fuse, channel", name
+        assert int(channel) == at[-1] or "expand_project.0" in name  # behind that one is another
 
 
 def unlike(value, name: str):
@@ -410,7 +410,7 @@ def silent(tree) -> bool:
 
 
 @KINDS
-@settings(max_examples=5)
+@settings(max_examples=3)
 @given(st.data(), SEEDS, st.sampled_from([1e-3, 1e-1, 1.0, 30.0, 1e3]))
 def test_rescaled_weights_raise_no_alarm(kind, data, seed, factor):
     """Convolutions times a factor, and what their batch norms expect with them."""
@@ -427,7 +427,7 @@ def test_rescaled_weights_raise_no_alarm(kind, data, seed, factor):
 
 
 @KINDS
-@settings(max_examples=5)
+@settings(max_examples=3)
 @given(st.data(), SEEDS, st.booleans(), st.booleans())
 def test_large_means_tiny_variances_and_half_precision_raise_no_alarm(kind, data, seed, means, half):
     tree = float_network(data.draw(architectures(kinds=(kind,), stages=2, blocks=2, width=2, kernel=7)), seed)
@@ -446,7 +446,7 @@ def test_large_means_tiny_variances_and_half_precision_raise_no_alarm(kind, data
 
 
 @KINDS
-@settings(max_examples=3)
+@settings(max_examples=1)
 @given(st.data(), SEEDS)
 def test_unusual_trees_raise_no_alarm(kind, data, seed):
     tree = float_network(data.draw(architectures(kinds=(kind,), stages=2, blocks=2, width=2, kernel=5)), seed)

@@ -11,6 +11,7 @@ from .formats import HEAD, find_mp3, recognise, skip_id3
 from .recording import BLOCK, CUT, ENDLESS, LOWEST, Recording, whole_rate
 from .wav import MPEG, WavLayout
 
+Blocks = Iterator[np.ndarray]  # mono samples
 KEPT = 1 << 20  # samples of a sound that is decoded from its beginning on: 24 s at 44.1 kHz, 4 MiB
 DELAY = 5 * 1152  # samples that MP3 decoders leave out at both ends, and more than one frame in doubt
 
@@ -27,9 +28,7 @@ def read_compressed(file: IO[bytes], size: int, wav: WavLayout | None, name: str
         raise Unreadable from error
     except OSError as error:  # the package is there, the C library under it is not
         raise MinirepError(f"{name}: soundfile cannot load libsndfile, which has to be installed ({error})") from error
-    start, stop = skip_id3(file), size
-    if wav and wav.tag in MPEG:
-        start, stop = wav.offset, wav.offset + wav.size
+    start, stop = (wav.offset, wav.offset + wav.size) if wav and wav.tag in MPEG else (skip_id3(file), size)
     file.seek(start)
     mp3 = find_mp3(file, start, stop) if recognise(file.read(HEAD)) in (None, "MP3") else None
     start, stop = (start, stop) if mp3 is None else mp3[:2]
@@ -125,7 +124,7 @@ def _read(sound, count: int, name: str, start: int | None = None) -> np.ndarray:
     return samples.mean(axis=1)
 
 
-def _blocks(sound, size: int, name: str) -> Iterator[np.ndarray]:
+def _blocks(sound, size: int, name: str) -> Blocks:
     """All samples, mono, in blocks of ``size``."""
     while len(block := _read(sound, size, name)):
         yield block
@@ -144,9 +143,7 @@ class ForwardDecoder:
     the same samples, and its lengths are estimates, so that everything is decoded once just to count it.
     """
 
-    def __init__(
-        self, blocks: Callable[[], Iterator[np.ndarray]], name: str, promised: float, slack: float, partial: bool
-    ):
+    def __init__(self, blocks: Callable[[], Blocks], name: str, promised: float, slack: float, partial: bool):
         """``blocks()`` decodes from the beginning on. Of ``promised`` samples ``slack`` may be missing, not more."""
         self.blocks, self.name = blocks, name
         self.rewind()

@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import MinirepError, expect, warn
 from .formats import HEAD, frame, recognise
 from .recording import ENDLESS
-from .wav import FLOAT, MAX_CHUNKS, PCM, WavLayout, decode, wav_layout
+from .wav import FLOAT, MAX_CHUNKS, PCM, WavLayout, wav_layout
 
 RAW = {"s16le": (PCM, 2), "f32le": (FLOAT, 4)}  # name: (WAV format tag, bytes a sample)
 CHUNK = 1 << 14  # bytes read at a time, at the most
@@ -34,7 +34,6 @@ class Pcm:
 
     def __init__(self, file, coding: str, rate: int | None, channels: int | None, usual_rate: int):
         self._file, self._rest = file, b""  # bytes not decoded yet
-        self._left: int | None = None  # bytes to come, if that is known
         self._begin: bytearray | None = bytearray()  # of raw samples, until they were looked at
         self._quiet = self._pace = self._spectrum = ""  # what may be wrong if nothing is heard
         self._early: list[np.ndarray] | None = []  # the first samples, until their level was looked at
@@ -48,29 +47,27 @@ class Pcm:
             agrees = rate in (None, wav.rate) and channels in (None, wav.channels)
             expected = f"expected {rate or wav.rate} Hz and {channels or wav.channels}"
             expect(agrees, f"standard input: {found}, {expected}")
-            self.rate, self.channels = wav.rate, wav.channels
-            self._tag, self._width, self._order, self._begin = wav.tag, wav.width, wav.order, None
+            self._begin = None
         else:
             raw = not kind and (coding != "wav" or not begin)
             expect(raw, f"standard input: found {kind or 'no WAV header'}, expected WAV or raw samples{DECODE}")
             self._rest, coding = begin, coding if coding in RAW else "s16le"
-            self.rate, self.channels = rate or usual_rate, channels or 1
-            self._tag, self._width, self._order = *RAW[coding], "<"
-        self.coding = coding
+            wav = WavLayout(rate or usual_rate, channels or 1, *RAW[coding], "<", 0, ENDLESS)
+        self.coding, self.rate, self.channels, self._layout = coding, wav.rate, wav.channels, wav
+        self._left = ENDLESS if wav.size == ENDLESS else wav.length * wav.frame  # bytes to come
 
     def read(self) -> np.ndarray | None:
         """The next samples, mono float32: all that has arrived, but not too many; None at the end.
 
         Bytes at the end that are no whole sample (of every channel) are left out.
         """
-        new = self._read_some(CHUNK if self._left is None else min(CHUNK, self._left + 13)) if self._left != 0 else b""
-        if self._left is not None:
-            new, after = new[: self._left], new[self._left :]  # what has come with the last samples
-            self._left -= len(new)
-            if "WAV" in (recognise(after), recognise(after[1:])):
-                warn("standard input: found another WAV behind the first; only the first is read")
+        new = self._read_some(min(CHUNK, self._left + 13)) if self._left else b""
+        new, after = new[: self._left], new[self._left :]  # what has come with the last samples
+        self._left -= len(new)
+        if "WAV" in (recognise(after), recognise(after[1:])):
+            warn("standard input: found another WAV behind the first; only the first is read")
         raw = self._rest + new
-        whole = len(raw) - len(raw) % (self.channels * self._width)
+        whole = len(raw) - len(raw) % self._layout.frame
         raw, self._rest = raw[:whole], raw[whole:]
         if self._begin is not None:
             self._look(raw, last=not new)
@@ -78,7 +75,7 @@ class Pcm:
             self._look_at_level(np.zeros((0, self.channels)), last=True)
             return None
         with np.errstate(over="ignore", invalid="ignore"):  # what is no number is refused where it is used
-            samples = decode(raw, self._tag, self._width, self._order).reshape(-1, self.channels)
+            samples = self._layout.decode(raw)
             self._look_at_level(samples)
             return samples.mean(axis=1).astype(np.float32)
 
@@ -158,7 +155,6 @@ class Pcm:
         wav = wav_layout(io.BytesIO(header), None, "standard input")
         if wav is None or not wav.width:
             raise MinirepError(f"standard input: found a compressed WAV, expected integers or floats{DECODE}")
-        self._left = None if wav.size == ENDLESS else wav.length * wav.frame
         return wav
 
 

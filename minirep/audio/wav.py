@@ -52,6 +52,19 @@ class WavLayout:
         """Samples a channel."""
         return self.size // self.frame
 
+    def decode(self, raw: bytes) -> np.ndarray:
+        """The bytes of n samples of every channel -> (n, channels) float64, full scale +-1."""
+        if self.tag in (ALAW, MULAW):
+            samples = telephone_table(self.tag)[np.frombuffer(raw, np.uint8)]
+        elif self.width == 3:  # the upper three bytes of a 32-bit integer
+            padded = np.zeros((len(raw) // 3, 4), np.uint8)
+            padded[:, slice(1, 4) if self.order == "<" else slice(0, 3)] = np.frombuffer(raw, np.uint8).reshape(-1, 3)
+            samples = unit_scale(padded.view(f"{self.order}i4"))
+        else:
+            kind = "f" if self.tag == FLOAT else "u" if self.width == 1 else "i"
+            samples = unit_scale(np.frombuffer(raw, f"{self.order}{kind}{self.width}"))
+        return samples.reshape(-1, self.channels)
+
 
 def wav_layout(file: IO[bytes], size: int | None, name: str, partial: bool = False) -> WavLayout | None:
     """What a header says, checked against its file's ``size`` (None for a stream); None for what is no WAV.
@@ -60,35 +73,30 @@ def wav_layout(file: IO[bytes], size: int | None, name: str, partial: bool = Fal
     """
     if not is_wav(file):
         return None
-    file.seek(0)
-    head = file.read(12)
-    order = ">" if head[:4] == b"RIFX" else "<"
-    chunks = _chunks(file, size, order, name)
-    tag, channels, rate, _, frame, bits = struct.unpack(order + "HHIIHH", _body(file, chunks, b"fmt ", 16, name))
+    header = _Header(file, size, name)
+    order, offset = header.order, header.chunks[b"data"][0]
+    tag, channels, rate, _, frame, bits = header.unpack(b"fmt ", "HHIIHH")
     if tag == EXTENSIBLE:
-        guid = _body(file, chunks, b"fmt ", 40, name)[24:]
+        (guid,) = header.unpack(b"fmt ", "24x16s")
         if order == ">":
             swapped = struct.pack("<IHH8s", *struct.unpack(">IHH8s", guid))
             guid = swapped if swapped[2:] in GUIDS else guid[1::-1] + guid[2:]  # SoX swaps nothing but the tag
         tag = guid[1] << 8 | guid[0] if guid[2:] in GUIDS else EXTENSIBLE
-    whole = 8 + struct.unpack(order + "4xI4x", head)[0]  # bytes of the file, by its head
-    offset, found = chunks[b"data"][0], _data_size(file, chunks, whole, order, size, name, partial)
+    found = _data_size(header, partial)
     if tag not in (PCM, FLOAT, ALAW, MULAW):
         return WavLayout(rate, channels, tag, 0, order, offset, found)
     if tag == PCM:
         bits += -bits % 8  # integers of 12 bits are kept in the upper part of 16
         bits = 32 if bits == 24 and frame == 4 * channels else bits  # and those of 24 at times in that of 32
     bits = 8 if tag in (ALAW, MULAW) else bits
-    damaged = not channels or (channels > MAX_CHANNELS and frame != channels * bits // 8)
-    if (tag, bits) not in CODINGS or damaged:
-        kind = "floats" if tag == FLOAT else "integers"
-        raise MinirepError(
-            f"{name}: found a WAV header with {channels} channels of {bits}-bit {kind} in {frame} bytes; expected at "
-            "least one channel, integers of 8, 16, 24, 32 or 64 bits or floats of 32 or 64"
-        )
+    known = (tag, bits) in CODINGS and channels and (channels <= MAX_CHANNELS or frame == channels * bits // 8)
+    coding = f"{channels} channels of {bits}-bit {'floats' if tag == FLOAT else 'integers'} in {frame} bytes"
+    expect(known, f"{name}: found a WAV header with {coding}; expected at least one channel, integers of 8, 16, 24, 32 "
+           "or 64 bits or floats of 32 or 64")  # fmt: skip
     layout = WavLayout(whole_rate(rate, name, LOWEST), channels, tag, bits // 8, order, offset, found)
     expect(layout.length, f"{name}: found a WAV file with no samples, expected at least one")
-    if size is not None and any(is_wav(file, end) for end in (offset + found + found % 2, whole) if found < end < size):
+    ends = offset + found + found % 2, header.whole
+    if size is not None and any(found < end < size and is_wav(file, end) for end in ends):
         warn(f"{name}: found another WAV behind the first; only the first is read")
     return layout
 
@@ -99,13 +107,49 @@ def is_wav(file: IO[bytes], start: int = 0) -> bool:
     return recognise(file.read(12)) == "WAV"
 
 
-def _data_size(
-    file: IO[bytes], chunks: dict, whole: int, order: str, size: int | None, name: str, partial: bool
-) -> int:
+class _Header:
+    """What comes before the samples of a WAV file; ``size`` is the file's, None for a stream."""
+
+    def __init__(self, file: IO[bytes], size: int | None, name: str):
+        self.file, self.size, self.name = file, size, name
+        file.seek(0)
+        head = file.read(12)
+        self.order = ">" if head[:4] == b"RIFX" else "<"
+        self.whole = 8 + struct.unpack(self.order + "4xI4x", head)[0]  # bytes of the file, as it says
+        self.chunks = self._chunks()
+
+    def _chunks(self) -> dict[bytes, tuple[int, int]]:
+        """The chunks up to the samples, {name: (offset, bytes)}. What follows "data" is of no use here."""
+        chunks: dict[bytes, tuple[int, int]] = {}
+        position, wanted = 12, "expected a WAV file's 'data' chunk"
+        for _ in range(MAX_CHUNKS):
+            # No 2 GiB ahead in memory on a 32-bit machine.
+            self.file.seek(position if self.size is None else min(position, self.size))
+            header = self.file.read(8)
+            expect(len(header) == 8, f"{self.name}: truncated: found no samples up to its end, {wanted}")
+            kind, length = struct.unpack(self.order + "4sI", header)
+            chunks.setdefault(kind, (position + 8, length))
+            if kind == b"data":
+                return chunks
+            position += 8 + length + length % 2
+        raise MinirepError(f"{self.name}: found {MAX_CHUNKS} chunks and no samples, {wanted} before")
+
+    def unpack(self, kind: bytes, fields: str) -> tuple:
+        """The fields at the beginning of a chunk, as `struct` writes them."""
+        (offset, length), least = self.chunks.get(kind, (0, 0)), struct.calcsize(self.order + fields)
+        self.file.seek(offset)
+        body = self.file.read(least)
+        whole, found = length >= least and len(body) == least, f"{length} bytes in the WAV chunk {kind.decode()!r}"
+        expect(whole, f"{self.name}: found {found}, expected at least {least}")
+        return struct.unpack(self.order + fields, body)
+
+
+def _data_size(header: _Header, partial: bool) -> int:
     """The bytes of samples: what the headers promise, as far as they can be believed, or what there is."""
-    offset, promised = chunks[b"data"]
-    if promised == 0xFFFFFFFF and b"ds64" in chunks:  # it did not fit into 32 bits: this chunk has it in 64
-        promised = struct.unpack(order + "8xQ", _body(file, chunks, b"ds64", 16, name))[0]
+    offset, promised = header.chunks[b"data"]
+    size, whole = header.size, header.whole
+    if promised == 0xFFFFFFFF and b"ds64" in header.chunks:  # it did not fit into 32 bits: this chunk has it in 64
+        (promised,) = header.unpack(b"ds64", "8xQ")
     if size is None:
         finished = whole > offset and not is_placeholder(whole - 8)  # so 0 samples are meant
         return ENDLESS if (is_placeholder(promised) if promised else not finished) else promised
@@ -114,45 +158,16 @@ def _data_size(
         return there
     # Recorders err by a header or a buffer: the samples would end behind the file's end by its head, which is right, or
     # the header itself was counted, or not even one sample is missing. In a file that was cut both sizes promise more.
-    frame = max(1, struct.unpack(order + "12xH", _body(file, chunks, b"fmt ", 14, name))[0])
+    frame = max(1, *header.unpack(b"fmt ", "12xH"))
     if missing <= 0:
         return promised
     contradiction = offset + promised > whole and abs(whole - size) <= 8 and missing <= SLACK
     if contradiction or missing in (offset, offset - 8) or missing < min(frame, SLACK):
         return there
-    truncated = f"{name}: truncated: found {there} of the {promised} bytes of samples its header promises"
+    truncated = f"{header.name}: truncated: found {there} of the {promised} bytes of samples its header promises"
     expect(partial, truncated + CUT)
     warn(truncated)
     return there
-
-
-def _chunks(file: IO[bytes], size: int | None, order: str, name: str) -> dict[bytes, tuple[int, int]]:
-    """The chunks up to the samples, {name: (offset, bytes)}. What follows "data" is of no use here."""
-    chunks: dict[bytes, tuple[int, int]] = {}
-    position = 12
-    for _ in range(MAX_CHUNKS):
-        file.seek(position if size is None else min(position, size))  # no 2 GiB ahead in memory on a 32-bit machine
-        header = file.read(8)
-        if len(header) < 8:
-            raise MinirepError(f"{name}: truncated: found no samples up to its end, expected a WAV file's 'data' chunk")
-        kind, length = struct.unpack(order + "4sI", header)
-        chunks.setdefault(kind, (position + 8, length))
-        if kind == b"data":
-            return chunks
-        position += 8 + length + length % 2
-    raise MinirepError(f"{name}: found {MAX_CHUNKS} chunks and no samples, expected a WAV file's 'data' chunk before")
-
-
-def _body(file: IO[bytes], chunks: dict, kind: bytes, least: int, name: str) -> bytes:
-    """The first ``least`` bytes in a chunk."""
-    offset, length = chunks.get(kind, (0, 0))
-    file.seek(offset)
-    body = file.read(least)
-    if length < least or len(body) < least:
-        raise MinirepError(
-            f"{name}: found {length} bytes in the WAV chunk {kind.decode()!r}, expected at least {least}"
-        )
-    return body
 
 
 def is_placeholder(size: int) -> bool:
@@ -169,24 +184,10 @@ def read_wav(file: IO[bytes], layout: WavLayout, name: str) -> Recording:
     def fetch(start, stop):
         file.seek(layout.offset + start * layout.frame)
         raw = file.read((stop - start) * layout.frame)
-        if len(raw) < (stop - start) * layout.frame:
-            raise MinirepError(f"{name}: truncated while it was being read")
-        return decode(raw, layout.tag, layout.width, layout.order).reshape(-1, layout.channels).mean(axis=1)
+        expect(len(raw) == (stop - start) * layout.frame, f"{name}: truncated while it was being read")
+        return layout.decode(raw).mean(axis=1)
 
     return Recording(name, layout.rate, layout.length, fetch, max(1, BLOCK // layout.channels))
-
-
-def decode(raw: bytes, tag: int, width: int, order: str = "<") -> np.ndarray:
-    """The bytes of n samples -> (n,) float64, full scale +-1."""
-    if tag in (ALAW, MULAW):
-        return telephone_table(tag)[np.frombuffer(raw, np.uint8)]
-    if tag == FLOAT:
-        return unit_scale(np.frombuffer(raw, f"{order}f{width}"))
-    if width == 3:  # the upper three bytes of a 32-bit integer
-        padded = np.zeros((len(raw) // 3, 4), np.uint8)
-        padded[:, slice(1, 4) if order == "<" else slice(0, 3)] = np.frombuffer(raw, np.uint8).reshape(-1, 3)
-        return unit_scale(padded.view(f"{order}i4")[:, 0])
-    return unit_scale(np.frombuffer(raw, np.uint8 if width == 1 else f"{order}i{width}"))
 
 
 @lru_cache(maxsize=2)

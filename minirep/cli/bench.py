@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 
@@ -75,14 +76,13 @@ def thread_counts(text) -> list[int]:
 def measure(network, frames: int, batch: int, threads: list[int], repeat: int) -> dict:
     """Times of all stages: NumPy as it is, then the compiled backend with each number of threads."""
     x = np.random.default_rng(0).normal(-5.0, 3.0, (batch, frames, MELS)).astype(network.dtype)
-    ways: list[tuple] = [("numpy", None, lambda: networks.stages(network, x), lambda: networks.forward(network, x))]
+    ways: list[tuple] = [("numpy", None, partial(networks.stages, network, x), partial(networks.forward, network, x))]
     try:
         from ..fast import CompiledNetwork, available
 
-        if available(network):
-            for n in threads:
-                fast = CompiledNetwork(network, n)
-                ways.append(("numba", n, lambda fast=fast: fast.stages(x), lambda fast=fast: fast(x)))
+        for n in threads if available(network) else ():
+            fast = CompiledNetwork(network, n)
+            ways.append(("numba", n, partial(fast.stages, x), partial(fast, x)))
     except (ImportError, MissingExtra):
         pass
     progress = Progress(len(ways) + len(threads))
@@ -93,20 +93,16 @@ def measure(network, frames: int, batch: int, threads: list[int], repeat: int) -
         progress.step()
     results = []
     for backend, n, stages, forward in ways:
-        times = times_of(stages, forward, repeat)
-        best = peaks[n] if n else None  # NumPy chooses its own number of threads
-        results.append({"backend": backend, "threads": n, "parts": [
-            {"name": name, "seconds": seconds, "flops": flops / seconds,
-             "share_of_peak": flops / seconds / best if best else None}
-            for name, seconds in times.items()
-            for flops in [work.get(name, sum(work.values()))]
-        ]})  # fmt: skip
+        parts = []
+        for name, seconds in times_of(stages, forward, repeat).items():
+            flops = work.get(name, sum(work.values())) / seconds
+            share = flops / peaks[n] if n else None  # NumPy chooses its own number of threads
+            parts.append({"name": name, "seconds": seconds, "flops": flops, "share_of_peak": share})
+        results.append({"backend": backend, "threads": n, "parts": parts})
         progress.step()
     progress.clear()
-    return {
-        "frames": frames, "batch": batch, "multiply_adds": sum(work.values()) // 2,
-        "peak_flops": {str(n): value for n, value in peaks.items()}, "results": results,
-    }  # fmt: skip
+    found = {"frames": frames, "batch": batch, "multiply_adds": sum(work.values()) // 2}
+    return found | {"peak_flops": {str(n): value for n, value in peaks.items()}, "results": results}
 
 
 def times_of(stages, forward, repeat: int) -> dict[str, float]:
@@ -132,9 +128,8 @@ def peak(threads: int) -> float:
     try:
         return float(done.stdout)
     except ValueError:
-        raise MinirepError(
-            f"bench: the matrix product gave {done.stderr.strip()[-200:]!r}, expected a number"
-        ) from None
+        found = repr(done.stderr.strip()[-200:])
+        raise MinirepError(f"bench: the matrix product gave {found}, expected a number") from None
 
 
 def lines(found: dict):
@@ -143,16 +138,9 @@ def lines(found: dict):
     for threads, flops in found["peak_flops"].items():
         yield f"A large matrix product in NumPy on {threads} thread(s): {flops / 1e9:.0f} GFLOP/s"
     for result in found["results"]:
-        yield ""
-        rows = [[_title(result), "ms", "GFLOP/s", "of the peak"]]
+        threads = f"{result['threads']} thread(s)" if result["threads"] else "its own threads"
+        rows = [[f"{result['backend']}, {threads}", "ms", "GFLOP/s", "of the peak"]]
         for part in result["parts"]:
-            share = part["share_of_peak"]
-            rows.append([
-                part["name"], f"{part['seconds'] * 1e3:.2f}", f"{part['flops'] / 1e9:.1f}",
-                "" if share is None else percent(share),
-            ])  # fmt: skip
-        yield from table(rows, left=1)
-
-
-def _title(result: dict) -> str:
-    return result["backend"] + (f", {result['threads']} thread(s)" if result["threads"] else ", its own threads")
+            share = "" if part["share_of_peak"] is None else percent(part["share_of_peak"])
+            rows.append([part["name"], f"{part['seconds'] * 1e3:.2f}", f"{part['flops'] / 1e9:.1f}", share])
+        yield from ("", *table(rows, left=1))

@@ -14,13 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="CHECKPOINT", help="checkpoint.pyth, model.npz or .safetensors")
     add_output(parser)
     parser.add_argument("--keep-branches", action="store_true", help="do not merge the branches and batch norms")
-    parser.add_argument(
-        "--labels",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="a text file with a class name a line, in index order; HEAD=FILE where there are several heads",
-    )
+    names = "a text file with a class name a line, in index order; HEAD=FILE where there are several heads"
+    parser.add_argument("--labels", action="append", default=[], metavar="FILE", help=names)
 
 
 def run(args) -> int:

@@ -40,8 +40,8 @@ class Hook:
             raise MinirepError(f"--exec: found {found}, expected the name or path of a program, with its arguments")
         self._events: queue.Queue[str | None] = queue.Queue()
         self._end = math.inf  # when what still runs is killed
-        self._thread = threading.Thread(target=self._run_all, daemon=True)
-        self._thread.start()
+        self._done = threading.Event()  # a Thread whose join() was interrupted counts as ended, until Python 3.13
+        threading.Thread(target=self._run_all, daemon=True).start()
 
     def add(self, event: str) -> None:
         """Hand over an event, a line of JSON."""
@@ -55,20 +55,23 @@ class Hook:
         try:
             self._end = time.monotonic() + LIMIT
             self._events.put(None)
-            self._thread.join()
+            self._done.wait()
         finally:  # a second Ctrl-C: what still runs is killed
             self._end = 0.0
-            self._thread.join(LIMIT)
+            self._done.wait(LIMIT)
 
     def _run_all(self) -> None:
         left_out = 0
-        while (event := self._events.get()) is not None:
-            if time.monotonic() > self._end:
-                left_out += 1
-            elif failure := self._run(event.encode() + b"\n"):
-                complain(f"--exec: {self._words[0]} {failure}; the event: {one_line(event)}")
-        if left_out:
-            complain(f"--exec: left out the last {left_out} events, as the commands before them took too long")
+        try:
+            while (event := self._events.get()) is not None:
+                if time.monotonic() > self._end:
+                    left_out += 1
+                elif failure := self._run(event.encode() + b"\n"):
+                    complain(f"--exec: {self._words[0]} {failure}; the event: {one_line(event)}")
+            if left_out:
+                complain(f"--exec: left out the last {left_out} events, as the commands before them took too long")
+        finally:
+            self._done.set()
 
     def _run(self, data: bytes) -> str:
         """Run the command with this input; what went wrong, if anything did."""

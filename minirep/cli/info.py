@@ -10,7 +10,7 @@ import numpy as np
 
 from ..architecture import INCEPTION, REP, Architecture, build
 from ..count import Cost, costs, total
-from ..errors import MinirepError
+from ..errors import expect
 from ..files.modelfile import Model, is_model
 from ..files.models import default_model, read
 from ..network import Network
@@ -35,10 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args) -> int:
-    if args.model and args.architecture:
-        raise MinirepError("info: expected either a model or --architecture")
-    if args.kind and not args.architecture:
-        raise MinirepError("info: --kind goes with --architecture; a model has its own")
+    expect(not (args.model and args.architecture), "info: expected either a model or --architecture")
+    expect(args.architecture or not args.kind, "info: --kind goes with --architecture; a model has its own")
     info = of_published(args.architecture, KINDS[args.kind or "rep"]) if args.architecture else of_file(args.model)
     if args.json:
         say(json.dumps(info, indent=1, allow_nan=False))
@@ -51,21 +49,15 @@ def run(args) -> int:
 def of_file(path: str | None) -> dict:
     """What there is to say of a model file."""
     path = str(default_model()) if path is None else path
-    model = read(path)
-    file = {
-        "file": path,
-        "format": "minirep model" if is_model(path) else "PyTorch checkpoint",
-        "bytes": os.path.getsize(path),
-    }
-    return file | describe(model)
+    model, form = read(path), "minirep model" if is_model(path) else "PyTorch checkpoint"
+    return {"file": path, "format": form, "bytes": os.path.getsize(path)} | describe(model)
 
 
 def of_published(recipe_name: str, kind: str) -> dict:
     """The same of a full-size network of the papers: its weights are all zero, which changes no count."""
     recipe = RECIPES[recipe_name]
-    network = build(
-        Architecture(kind, heads=recipe.heads, frames=recipe.frames), lambda name, shape: np.zeros(shape, np.float32)
-    )
+    architecture = Architecture(kind, heads=recipe.heads, frames=recipe.frames)
+    network = build(architecture, lambda _, shape: np.zeros(shape, np.float32))
     return describe(Model(network, recipe, published_labels(recipe_name), {}))
 
 
@@ -74,7 +66,12 @@ def describe(model: Model) -> dict:
     network, recipe, labels, provenance = model
     frames = network.pool[0] * 32 if recipe is None else recipe.frames
     stored = costs(network, frames)
-    info: dict = {
+    published = {}
+    if any(conv.bn is not None for conv in network.convs):  # the papers count batch norms
+        published["stored"] = _published(stored)
+    if any(len(layer.branches) > 1 for layer in network.layers):
+        published["merged"] = _published(costs(merge_only(network), frames))
+    return {
         "network": _network(network),
         "recipe": None if recipe is None else {k: v for k, v in asdict(recipe).items() if k != "heads"},
         "heads": network.classes,
@@ -83,13 +80,8 @@ def describe(model: Model) -> dict:
         "input": [frames, MELS],
         "stored": _costs(stored),
         "fused": _costs(costs(fuse(network), frames)),
-        "published": {},
+        "published": published,
     }
-    if any(conv.bn is not None for conv in network.convs):  # the papers count batch norms
-        info["published"]["stored"] = _published(stored)
-    if any(len(layer.branches) > 1 for layer in network.layers):
-        info["published"]["merged"] = _published(costs(merge_only(network), frames))
-    return info
 
 
 def _network(network: Network) -> dict:
@@ -174,12 +166,13 @@ def _cost_rows(info: dict) -> list[list[str]]:
     """The rows of the table of parts; one column for each count where merging would change nothing."""
     forms = [info["stored"]] if info["network"]["fused"] else [info["stored"], info["fused"]]
     blanks = [""] * (len(forms) - 1)
-    rows = [["", "", "parameters", *blanks, "M mult-adds", *blanks]]
-    rows.append(["part", "output", *["stored", "fused"][: len(forms)] * 2])
-    for parts in zip(*(form["parts"] for form in forms)):
-        rows.append([parts[0]["name"], " x ".join(map(str, parts[0]["shape"])), *_counts(parts)])
-    rows.append(["total", "", *_counts([form["total"] for form in forms])])
-    return rows
+    parts = zip(*(form["parts"] for form in forms))
+    return [
+        ["", "", "parameters", *blanks, "M mult-adds", *blanks],
+        ["part", "output", *["stored", "fused"][: len(forms)] * 2],
+        *([part[0]["name"], " x ".join(map(str, part[0]["shape"])), *_counts(part)] for part in parts),
+        ["total", "", *_counts([form["total"] for form in forms])],
+    ]
 
 
 def _counts(parts) -> list[str]:

@@ -23,7 +23,7 @@ from ..proof.exported import with_exported
 from ..proof.verify import VIEWS, Difference, Report, Row, precisions, verify, worst
 from ..recipe import MELS, Recipe
 from ..reparam import STEPS, fuse
-from ..text import printable
+from ..text import one_line, printable
 from ..tree import named_arrays
 from .arguments import add_model_argument, add_precision
 from .terminal import Progress, say, table
@@ -214,7 +214,7 @@ def lines(path, network: Network, report: Report, keys: dict[str, str], args) ->
             yield "rounding allows to whoever merges in its precision."
     yield ""
     for name in report.outside:
-        yield f"NOT WITHIN ITS BOUND: {in_file_terms(name, keys)}"
+        yield one_line(f"NOT WITHIN ITS BOUND: {in_file_terms(name, keys)}")
     if report.within:
         yield "Every block is within its bound."
 

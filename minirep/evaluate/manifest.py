@@ -108,7 +108,6 @@ def _lines(file, path, damaged: bool) -> Iterator[str]:
     """The lines of a text; what has none, such as a disk of zeros, is not taken into memory."""
     for number, text in enumerate(iter(lambda: file.readline(LINE), ""), 1):
         what = "a zero byte" if "\0" in text else f"more than {LINE:,} characters" if len(text) == LINE else ""
-        if what:
-            raise MinirepError(f"{printable(path)}: found {what} in line {number}; expected a CSV file")
+        expect(not what, f"{printable(path)}: found {what} in line {number}; expected a CSV file")
         if text.endswith("\n") or not damaged:
             yield text

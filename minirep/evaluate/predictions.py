@@ -8,6 +8,7 @@ class of that head, in columns "head: label". A probability has as many digits a
 import csv
 import io
 import os
+from itertools import islice
 
 import numpy as np
 
@@ -63,11 +64,10 @@ class Predictions:
 
     def finish(self, clips: list[Clip]) -> None:
         """Put the rows into the order of the clips, with their labels; those of other clips come behind."""
-        ordered = {}
-        for clip in clips:
-            for head, truth in clip.truth.items():
-                if (clip.path, head) in self.found:
-                    ordered[clip.path, head] = self.labels[head][truth], self.found[clip.path, head][1]
+        ordered = {
+            (clip.path, head): (self.labels[head][truth], self.found[clip.path, head][1])
+            for clip in clips for head, truth in clip.truth.items() if (clip.path, head) in self.found
+        }  # fmt: skip
         self._file.close()
         self.found = ordered | {key: row for key, row in self.found.items() if key not in ordered}
         self._write(self.found)
@@ -89,12 +89,9 @@ class Predictions:
 
     def _read(self, dtype) -> dict:
         table = rows(self.path, damaged=True)
-        for expected in self._top:
-            expect(
-                next(table, (0, []))[1] == expected,
-                f"{printable(self.path)}: found something else than predictions of this model with these views for "
-                "this manifest's folder; expected those, or a file that is not there yet",
-            )
+        top = [cells for _, cells in islice(table, len(self._top))]
+        expect(top == self._top, f"{printable(self.path)}: found something else than predictions of this model with "
+               "these views for this manifest's folder; expected those, or a file that is not there yet")  # fmt: skip
         starts = np.cumsum([len(COLUMNS), *map(len, self.labels.values())])
         where = {head: slice(a, b) for head, a, b in zip(self.labels, starts, starts[1:])}
         found = {}
@@ -105,9 +102,7 @@ class Predictions:
                 if len(p) != len(self.labels[head]) or not ((p >= 0) & (p < 1.01)).all():
                     raise ValueError
             except (ValueError, KeyError):
-                raise MinirepError(
-                    f"{printable(self.path)}: found no prediction in line {line}, expected {', '.join(COLUMNS)} and "
-                    "the probability of every class"
-                ) from None
+                expected = f"expected {', '.join(COLUMNS)} and the probability of every class"
+                raise MinirepError(f"{printable(self.path)}: found no prediction in line {line}, {expected}") from None
             found[path, head] = label, p
         return found

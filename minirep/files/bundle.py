@@ -9,7 +9,7 @@ import io
 import zipfile
 from pathlib import Path
 
-from ..errors import MinirepError
+from ..errors import expect
 from ..reparam import fuse
 from ..text import one_line
 from .modelfile import MAX_HEADER, Model, write_model
@@ -52,8 +52,7 @@ def bundle(model, path, half: bool = False) -> None:
     ``model``: the path of model.npz or checkpoint.pyth; it is merged. ``half`` stores its weights as float16.
     """
     network, recipe, labels, provenance = read(model)
-    if recipe is None:
-        raise MinirepError(f"{model}: holds a network without a recipe; expected a saved classifier")
+    expect(recipe is not None, f"{model}: holds a network without a recipe; expected a saved classifier")
     weights = io.BytesIO()
     write_model(weights, Model(fuse(network), recipe, labels, provenance), half)
     members = {**code(), "__main__.py": MAIN.encode(), "minirep/data/bundled.npz": weights.getvalue()}

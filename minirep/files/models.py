@@ -31,8 +31,8 @@ def read(path) -> Model:
         with path.open("rb") as file:  # a part of a bundle
             return read_model(file)
     _expect_file(path)
-    expect(Path(path).suffix.lower() != ".onnx", f"{printable(path)}: an .onnx is for other programs; expected the model "
-           "that it was made from")  # fmt: skip
+    other = Path(path).suffix.lower() == ".onnx"
+    expect(not other, f"{printable(path)}: found an .onnx, which is for other programs; expected its model.npz")
     if Path(path).suffix in (".npz", SUFFIX) or is_model(path):
         return read_model(path)
     return read_published(path)

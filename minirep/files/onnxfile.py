@@ -138,7 +138,8 @@ class Graph:
         x = self.node("Cast", samples, to=self.onnx.TensorProto.DOUBLE)
         x = self.node("Pad", x, np.array([0, FFT_SIZE // 2] * 2))
         x = self.node("STFT", x, np.array(recipe.hop), centred, onesided=1)  # (N, frames, 1025, 2)
-        x = self.node("MatMul", self.node("ReduceL2", x, axes=[3], keepdims=0), mel_bands(recipe.rate))
+        power = self.node("ReduceSum", self.node("Mul", x, x), np.array([3]), keepdims=0)
+        x = self.node("MatMul", self.node("Sqrt", power), mel_bands(recipe.rate))
         x = self.node("Cast", self.node("Log", self.node("Add", x, FLOOR)), to=self.onnx.TensorProto.FLOAT)
         last = (recipe.clip - 1) // recipe.hop
         return self.named(self.node("Gather", x, np.minimum(np.arange(recipe.frames), last), axis=1), LOG_MELS)

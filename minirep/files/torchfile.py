@@ -25,6 +25,7 @@ import zipfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -120,9 +121,7 @@ class Refused(ValueError):
     """Something in a pickle that is not carried out; the message says what."""
 
 
-def _require(holds: object, otherwise: str) -> None:
-    if not holds:
-        raise Refused(otherwise)
+_require = partial(expect, error=Refused)
 
 
 # --- the three calls and the one reference that tensors need ---------------------------------------------------------

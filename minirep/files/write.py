@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from ..errors import MinirepError
+from ..errors import MinirepError, expect
 from ..text import printable
 
 STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
@@ -54,17 +54,13 @@ def writable(path) -> str | None:
     MinirepError, before any work is done, where it could not be written.
     """
     if os.fspath(path) in STANDARD_OUTPUT:
-        if not hasattr(sys.stdout, "buffer") or sys.stdout.isatty():
-            raise MinirepError(f"{path}: found no file or pipe as standard output, expected one")
+        piped = hasattr(sys.stdout, "buffer") and not sys.stdout.isatty()
+        expect(piped, f"{path}: found no file or pipe as standard output, expected one")
         return None
-    target = os.path.realpath(path)
+    target, refused = os.path.realpath(path), f"{printable(path)}: cannot be written"
     found = "a circle of links" if os.path.islink(target) else irregular(target)
-    if found:
-        raise MinirepError(
-            f"{printable(path)}: cannot be written: found {found}, expected a file, or - for standard output"
-        )
-    if not os.path.isdir(os.path.dirname(target)):
-        raise MinirepError(f"{printable(path)}: cannot be written: expected a file in a folder that is there")
+    expect(not found, f"{refused}: found {found}, expected a file, or - for standard output")
+    expect(os.path.isdir(os.path.dirname(target)), f"{refused}: expected a file in a folder that is there")
     return target
 
 

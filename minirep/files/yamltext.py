@@ -8,6 +8,9 @@ Source: YAML 1.1 (yaml.org/spec/1.1), chapters 7 to 9, as far as PyYAML's ``safe
 """
 
 import re
+from functools import partial
+
+from ..errors import expect
 
 MAX_TEXT = 1 << 16  # characters; the published configurations have 4,000
 MAX_DEPTH = 16
@@ -30,9 +33,7 @@ ESCAPE = re.compile(r"\\(?:x([\da-fA-F]{2})|u([\da-fA-F]{4})|U00([\da-fA-F]{6})|
 ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "e": "\x1b", "a": "\a", "b": "\b"}
 
 
-def _require(holds: object, otherwise: str) -> None:
-    if not holds:
-        raise ValueError(otherwise)
+_require = partial(expect, error=ValueError)
 
 
 def parse(text: str):
