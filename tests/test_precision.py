@@ -30,6 +30,7 @@ from minirep import (
 from minirep.architecture import INCEPTION, REP
 from minirep.cli import main
 from minirep.exact import round_bfloat16
+from minirep.files.modelfile import read_model
 from minirep.network import Conv, block_forward
 from minirep.precision import as_precision, map_pointwise, precision_of
 from minirep.proof import bounds
@@ -304,6 +305,20 @@ def test_what_cannot_be_is_refused_by_name(tmp_path):
     large = map_pointwise(net, lambda conv: replace(conv, weight=np.full_like(conv.weight, 3.4e38)))
     with pytest.raises(MinirepError, match="smaller ones"):
         as_precision(large, "bfloat16")
+
+
+def test_no_file_says_that_it_is_rounded(tmp_path):
+    """A header that claims bfloat16 for weights which are not rounded would pass them off as such."""
+    small = Architecture(REP, 4, (1,), ((3,),), ((3,),), (1,), (1,), heads={"class": 3}, frames=32)
+    save(random_network(small), tmp_path / "plain.npz")
+    with np.load(tmp_path / "plain.npz") as file:
+        arrays = dict(file)
+    header = bytes(arrays["header"]).decode()
+    assert "bfloat16" not in header
+    bent = header.replace('"relu": true', '"relu": true, "bfloat16": true').encode()
+    np.savez(tmp_path / "bent.npz", **(arrays | {"header": np.frombuffer(bent, np.uint8)}))
+    with pytest.raises(MinirepError, match="bfloat16"):
+        read_model(tmp_path / "bent.npz")
 
 
 def test_a_float64_model_is_never_rounded_without_a_word(tmp_path, capsys):

@@ -87,18 +87,16 @@ class Section(io.RawIOBase):
 
     def readinto(self, buffer) -> int:
         if self._position > self._size:  # what looks for a tag at the end finds none
-            count = max(0, min(len(buffer), self._end - self._position))
-            buffer[:count] = bytes(count)
+            data = bytes(max(0, min(len(buffer), self._end - self._position)))
         else:
             try:
                 self._file.seek(self._start + self._position)
                 data = self._file.read(min(len(buffer), self._size - self._position))
             except OSError as error:
                 self.failed, data = error, b""
-            count = len(data)
-            buffer[:count] = data
-        self._position += count
-        return count
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
 
 
 def _can_seek(sound) -> bool:

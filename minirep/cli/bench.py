@@ -5,7 +5,6 @@ matrices, multiplied by NumPy. A share above 100 % means that the compiled kerne
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -23,8 +22,9 @@ from ..precision import as_precision
 from ..recipe import MELS
 from ..reparam import fuse
 from .arguments import add_model_argument, add_precision
+from .output import show
 from .pool import BLAS_THREADS
-from .terminal import Progress, percent, say, table
+from .terminal import Progress, percent, table
 
 PEAK = """
 import time, numpy as np
@@ -54,11 +54,7 @@ def run(args) -> int:
     frames = recipe.frames if recipe else network.pool[0] * 32
     with np.errstate(all="ignore"):  # a network whose numbers overflow is as fast as another
         found = measure(network, frames, args.batch, thread_counts(args.threads), args.repeat)
-    if args.json:
-        say(json.dumps(found, indent=1, allow_nan=False))
-    else:
-        for line in lines(found):
-            say(line)
+    show(args, found, lines)
     return 0
 
 

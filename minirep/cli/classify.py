@@ -17,7 +17,7 @@ from ..text import cells, pad, printable, shorten
 from . import timeline
 from .arguments import add_backend, add_model, add_precision, add_views, at_least_one
 from .pool import add_jobs, answers
-from .terminal import BLOCKS, Progress, bar, can_show, columns, complain, percent, say, say_row
+from .terminal import BLOCKS, JsonArray, Progress, Report, bar, can_show, columns, complain, percent, say, say_row
 from .work import Work
 
 # What is taken for sound in a folder. A file that is named itself is read whatever it is called.
@@ -157,7 +157,7 @@ def sounds_under(folder: str) -> tuple[list[str], list[OSError]]:
 # --- reports: each gets add() or fail() for every file as it is done, then close() ----------------------------------
 
 
-class TableReport:
+class TableReport(Report):
     """For people: a table of the most probable classes of each file."""
 
     def __init__(self, top: int):
@@ -175,12 +175,6 @@ class TableReport:
             for label, p in rows:
                 line = f"  {pad(shorten(label, widest), widest)}  {percent(p)}  "
                 say((line + bar(p, self.width - cells(line) - 1, self.blocks)).rstrip())
-
-    def fail(self, name: str, reason: str) -> None:
-        pass  # already on stderr
-
-    def close(self) -> None:
-        pass
 
 
 class LineReport(TableReport):
@@ -207,34 +201,28 @@ class LineReport(TableReport):
         say(line.rstrip())
 
 
-class JsonReport:
+class JsonReport(JsonArray):
     """For programs: [{"file", "heads": {head: [{"label", "probability"}, ...]}}, {"file", "error"}, ...].
 
     Everything beyond ASCII is escaped, so that names survive which are no text: os.fsencode gives back their bytes.
     """
 
     def __init__(self, top: int):
-        self.top, self.before = top, "["
+        super().__init__()
+        self.top = top
 
     def add(self, name: str, prediction: Prediction) -> None:
         heads = {
             head: [{"label": label, "probability": _digits(p)} for label, p in prediction.top(self.top, head)]
             for head in prediction.probabilities
         }
-        self._put({"file": name, "heads": heads})
+        self.put(json.dumps({"file": name, "heads": heads}, allow_nan=False))
 
     def fail(self, name: str, reason: str) -> None:
-        self._put({"file": name, "error": reason})
-
-    def close(self) -> None:
-        say("[]" if self.before == "[" else "\n]")
-
-    def _put(self, entry: dict) -> None:
-        sys.stdout.write(f"{self.before}\n{json.dumps(entry, allow_nan=False)}")
-        self.before = ","
+        self.put(json.dumps({"file": name, "error": reason}))
 
 
-class CsvReport:
+class CsvReport(Report):
     """For programs and spreadsheets: a row for each of the most probable classes; failures are on stderr only."""
 
     def __init__(self, top: int):
@@ -245,12 +233,6 @@ class CsvReport:
         for head in prediction.probabilities:
             for rank, (label, p) in enumerate(prediction.top(self.top, head), 1):
                 say_row(name, head, rank, label, _digits(p))
-
-    def fail(self, name: str, reason: str) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
 
 
 def _digits(p: float) -> float:

@@ -1,7 +1,6 @@
 """``minirep info``: what a model is, and what each part of it costs."""
 
 import argparse
-import json
 import os
 import textwrap
 from dataclasses import asdict
@@ -18,7 +17,8 @@ from ..recipe import MELS, RECIPES, published_labels
 from ..reparam import fuse, is_fused, merge_only
 from ..text import pad, printable, shorten
 from .arguments import add_model_argument
-from .terminal import say, table
+from .output import show
+from .terminal import table
 
 KINDS = {"rep": REP, "inception": INCEPTION}
 FIELD = 64  # columns for a value: a SHA-256 in hexadecimal, and lines of 80
@@ -38,11 +38,7 @@ def run(args) -> int:
     expect(not (args.model and args.architecture), "info: expected either a model or --architecture")
     expect(args.architecture or not args.kind, "info: --kind goes with --architecture; a model has its own")
     info = of_published(args.architecture, KINDS[args.kind or "rep"]) if args.architecture else of_file(args.model)
-    if args.json:
-        say(json.dumps(info, indent=1, allow_nan=False))
-    else:
-        for line in lines(info):
-            say(line)
+    show(args, info, lines)
     return 0
 
 

@@ -1,5 +1,6 @@
-"""Writing the model that a command has made, and reporting so."""
+"""Writing the model that a command has made and reporting so, or printing what it has found."""
 
+import json
 import os
 
 from ..errors import MinirepError
@@ -8,6 +9,12 @@ from ..files.write import writable
 from ..reparam import is_fused
 from ..text import printable
 from .terminal import say
+
+
+def show(args, found: dict, lines) -> None:
+    """Print what was found: as a JSON object if ``--json`` asks for it, else as ``lines(found)``, for people."""
+    for line in [json.dumps(found, indent=1, allow_nan=False)] if args.json else lines(found):
+        say(line)
 
 
 def refuse_source(args) -> None:

@@ -27,6 +27,33 @@ def say_row(*values) -> None:
     say(line.getvalue()[:-2])
 
 
+class Report:
+    """What is printed for each of several files: as it comes with `add`, what went wrong, and the end of it all."""
+
+    def fail(self, name: str, reason: str) -> None:
+        pass  # already on stderr
+
+    def end(self, failure: str | None) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class JsonArray(Report):
+    """An array on stdout, entry by entry."""
+
+    def __init__(self) -> None:
+        self._before = "["
+
+    def put(self, entry: str) -> None:
+        sys.stdout.write(f"{self._before}\n{entry}")
+        self._before = ","
+
+    def close(self) -> None:
+        say("[]" if self._before == "[" else "\n]")
+
+
 def complain(text: str) -> None:
     """Report to stderr, as one line, something that went wrong."""
     if Progress.shown is not None:

@@ -10,7 +10,7 @@ from ..figures import LongLogMel, draw_timeline, picture_format
 from ..stream import HOP, SMOOTH, Event, events_of
 from ..text import printable
 from .events import add_event_arguments, as_json, clock, event_line, make_stream
-from .terminal import BLOCKS, Progress, can_show, complain, say, say_row
+from .terminal import BLOCKS, JsonArray, Progress, Report, can_show, complain, say, say_row
 
 
 def add_arguments(parser) -> None:
@@ -93,7 +93,7 @@ def _tell(name: str, reason: str) -> str:
 # --- reports: begin(), then add() for events and end() with the reason if it failed, for every file; then close() ----
 
 
-class EventLines:
+class EventLines(Report):
     """For people: an event a line under each file's name."""
 
     def __init__(self):
@@ -113,23 +113,17 @@ class EventLines:
         if not self.count and failure is None:
             say("  no events")
 
-    def close(self) -> None:
-        pass
 
-
-class JsonEvents:
+class JsonEvents(JsonArray):
     """For programs: [{"file", "seconds", "events": [{"start", "end", "head", "label", "confidence"}, ...]}, ...].
 
     A file that failed has an "error" too, behind the events before the damage.
     """
 
-    def __init__(self):
-        self.before = "["
-
     def begin(self, name: str, recording) -> None:
         entry = {"file": name} | ({} if recording is None else {"seconds": recording.length / recording.rate})
-        sys.stdout.write(f'{self.before}\n{json.dumps(entry, allow_nan=False)[:-1]}, "events": [')
-        self.before, self.between = ",", ""
+        self.put(f'{json.dumps(entry, allow_nan=False)[:-1]}, "events": [')
+        self.between = ""
 
     def add(self, events: list[Event]) -> None:
         for event in events:
@@ -139,11 +133,8 @@ class JsonEvents:
     def end(self, failure: str | None) -> None:
         sys.stdout.write("]" + ("}" if failure is None else f', "error": {json.dumps(failure)}}}'))
 
-    def close(self) -> None:
-        say("[]" if self.before == "[" else "\n]")
 
-
-class CsvEvents:
+class CsvEvents(Report):
     """For programs and spreadsheets: a row for each event; failures are on stderr only."""
 
     def __init__(self):
@@ -155,9 +146,3 @@ class CsvEvents:
     def add(self, events: list[Event]) -> None:
         for event in events:
             say_row(self.name, *as_json(event).values())
-
-    def end(self, failure: str | None) -> None:
-        pass
-
-    def close(self) -> None:
-        pass

@@ -35,6 +35,7 @@ HEADER = ("format", "version", "dtype", "recipe", "labels", "provenance", "netwo
 PLAIN = ("format", "dtype")  # of its entries: what is text already
 # What the fields of a `Block` were called in the trees and array names of older versions.
 RENAMED = {1: {"entry": "reduce", "expand_project": "mix"}, 2: {}}
+IN_MEMORY = {"bfloat16"}  # fields of nodes that no file has: networks are stored before they are rounded
 NODES = {node.__name__: node for node in (Network, Block, Depthwise, Conv, BatchNorm, Linear)}
 MAX_HEADER = 1 << 22  # bytes of JSON; the full-size unfused network needs 0.1 MB,
 MAX_VALUES = 1 << 18  # and some 10,000 values
@@ -110,7 +111,7 @@ def _node_to_json(node) -> dict:
     """One node of the tree for json.dumps, which asks again for its children; an array stands as its shape."""
     if isinstance(node, np.ndarray):
         return {"shape": node.shape}
-    fields = {f.name: getattr(node, f.name) for f in dataclasses.fields(node)}
+    fields = {f.name: getattr(node, f.name) for f in dataclasses.fields(node) if f.name not in IN_MEMORY}
     return {type(node).__name__: {k: {"dict": v} if isinstance(v, dict) else v for k, v in fields.items()}}
 
 
@@ -283,4 +284,8 @@ def _from_json(spec, name: str, leaf, renamed: dict[str, str]):
     if kind == "Block":
         fields = {old: new for new, old in renamed.items()}
         children = {fields.get(key, key): child for key, child in children.items()}
-    return children if kind == "dict" else NODES[kind](**children)
+    if kind == "dict":
+        return children
+    if unknown := IN_MEMORY & set(children):
+        raise TypeError(f"{kind} has the field {min(unknown)}, which no model file has")
+    return NODES[kind](**children)

@@ -186,10 +186,6 @@ def _opaque(value) -> Opaque:
 # --- the machine -----------------------------------------------------------------------------------------------------
 
 
-def _whole_number(value: int) -> int | Opaque:
-    return value if -(1 << 63) <= value < 1 << 63 else _opaque(value)
-
-
 def _only(target, otherwise: str, *kinds: type):
     """Return the target itself, which must be of one of these kinds, or opaque."""
     _require(isinstance(target, (*kinds, Opaque)), otherwise)
@@ -220,8 +216,9 @@ EFFECTS: dict[str, Callable] = {
     "NONE": lambda: None,
     "NEWTRUE": lambda: True,
     "NEWFALSE": lambda: False,
-    **dict.fromkeys(("BININT", "BININT1", "BININT2", "LONG1", "LONG4"), _whole_number),
-    **dict.fromkeys(("BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE"), lambda value: value),
+    **dict.fromkeys(("BININT", "BININT1", "BININT2", "BINFLOAT"), lambda number: number),
+    **dict.fromkeys(("BINUNICODE", "SHORT_BINUNICODE"), lambda text: text),
+    **dict.fromkeys(("LONG1", "LONG4"), lambda number: number if -(1 << 63) <= number < 1 << 63 else _opaque(number)),
     **dict.fromkeys(("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"), _opaque),
     # containers
     **dict.fromkeys(("EMPTY_TUPLE", "TUPLE"), tuple),
@@ -264,7 +261,8 @@ def run(program: bytes):
     outer: list[list] = []  # MARK puts the stack aside here and starts a new one
     memo: dict = {}
     for count, (instruction, argument, position) in enumerate(pickletools.genops(_Program(program))):
-        _require(count < MAX_INSTRUCTIONS, f"more than {MAX_INSTRUCTIONS} instructions")
+        if count >= MAX_INSTRUCTIONS:
+            raise Refused(f"more than {MAX_INSTRUCTIONS} instructions")
         match instruction.name:
             case "PROTO" | "FRAME":
                 pass
@@ -282,13 +280,14 @@ def run(program: bytes):
                 if outer:
                     raise ValueError("a MARK without its end")
                 return result
-            case name:
-                _require(name in EFFECTS, f"the instruction {name} at byte {position}, which torch.save does not write")
-                taken, behind = instruction.stack_before, [argument] if instruction.arg else []
+            case name if effect := EFFECTS.get(name):
+                taken, operands = instruction.stack_before, [argument] if instruction.arg else []
                 if pickletools.markobject in taken:
-                    taken, behind, stack = taken[:-2], [stack], outer.pop()
-                operands = [stack.pop() for _ in taken]
-                stack.append(EFFECTS[name](*reversed(operands), *behind))
+                    taken, operands, stack = taken[:-2], [stack], outer.pop()
+                operands += [stack.pop() for _ in taken]
+                stack.append(effect(*reversed(operands)))
+            case other:
+                raise Refused(f"the instruction {other} at byte {position}, which torch.save does not write")
 
 
 # --- the file --------------------------------------------------------------------------------------------------------

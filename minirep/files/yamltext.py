@@ -31,8 +31,6 @@ INTEGER = re.compile(r"[-+]?\d{1,18}")
 FLOAT = re.compile(r"[-+]?(\d{1,30}\.\d{0,30}|\.\d{1,30}|\d{1,30}(?=e))(e[-+]?\d{1,3})?", re.IGNORECASE)
 ESCAPE = re.compile(r"\\(?:x([\da-fA-F]{2})|u([\da-fA-F]{4})|U00([\da-fA-F]{6})|(.))")
 ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "e": "\x1b", "a": "\a", "b": "\b"}
-
-
 _require = partial(expect, error=ValueError)
 
 
