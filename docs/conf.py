@@ -102,7 +102,7 @@ def tutorials() -> dict[str, bytes]:
     for path in sorted((HERE.parent / "tutorials").glob("*.ipynb")):
         notebook = json.loads(path.read_text("utf-8"))
         notebook["metadata"].setdefault("language_info", {"name": "python", "pygments_lexer": "ipython3"})
-        pages[path.name] = json.dumps(notebook, ensure_ascii=False).encode()
+        pages[path.name] = json.dumps(notebook, ensure_ascii=False).replace("](../docs/", "](../").encode()
     overview = HERE.parent / "tutorials" / "README.md"
     if overview.exists():
         text = re.sub(r"\[([^\]]*)\]\([^)]*/[^)]*\)", r"\1", overview.read_text("utf-8"))  # other folders have no page

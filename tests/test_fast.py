@@ -29,7 +29,7 @@ from minirep.architecture import INCEPTION, ORDERS, REP, Architecture
 from minirep.architecture import build as assemble
 from minirep.cli import main
 from minirep.errors import MissingExtra
-from minirep.fast import available, build, memory, supports, target
+from minirep.fast import available, build, compiled, memory, supports, target
 from minirep.fast import threads as teams
 from minirep.fast.compiled import CompiledNetwork
 from minirep.proof import bounds
@@ -106,6 +106,26 @@ def test_the_published_architecture():
         net = random_network(Architecture(kind, 8, frames=64, heads={"verb": 5, "noun": 7}))
         assert within_bounds(net, log_mels((2, 100, 128), 0), threads=2)
         assert within_bounds(fuse(net), log_mels((1, 64, 128), 0), threads=2)
+
+
+@compiled_only
+def test_results_belong_to_the_caller():
+    """The next call computes in the same memory and must not write into what an earlier one returned."""
+    net = random_network(Architecture(REP, 8, frames=64, heads={"class": 5}))
+    fast, x = CompiledNetwork(net), log_mels((1, 64, 128), 0)
+    probabilities, walked = fast(x)["class"], list(fast.walk(x))
+    before = probabilities.copy(), [y.copy() for _, y in walked]
+    fast(x + 1), list(fast.walk(x + 1))
+    assert np.array_equal(probabilities, before[0])
+    assert all(np.array_equal(y, b) for (_, y), b in zip(walked, before[1]))
+
+
+@compiled_only
+def test_plans_are_kept_for_the_latest_shapes_alone():
+    fast = CompiledNetwork(random_network(Architecture(REP, 4, frames=64, heads={"class": 2})))
+    for frames in range(32, 32 + 3 * compiled.PLANS):
+        fast(log_mels((1, frames, 128), 0))
+    assert len(fast._known) == compiled.PLANS and (1, frames, 128) in fast._known
 
 
 def with_logits(values):

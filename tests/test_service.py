@@ -364,7 +364,9 @@ def unit(tmp_path, model):
     assert "/opt/minirep/bin/minirep listen" in line and "/var/log/minirep/heard.jsonl" in line and "arecord" in line
     options = f"--model {model} --backend numpy --threshold 0.01 --all"
     program(tmp_path / "minirep", f'exec {shlex.quote(sys.executable)} -m minirep "$@" {options}')
-    line = line.replace("/opt/minirep/bin", str(tmp_path)).replace("/var/log/minirep/heard.jsonl", str(tmp_path / "heard"))
+    line = line.replace("/opt/minirep/bin", str(tmp_path)).replace(
+        "/var/log/minirep/heard.jsonl", str(tmp_path / "heard")
+    )
     with wave.open(str(DEMO / "one.wav")) as file:
         samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
     (tmp_path / "sound").write_bytes(np.repeat(samples, 2).tobytes())  # 8 kHz, taken for 16
@@ -393,7 +395,10 @@ def test_the_unit_is_valid_and_hardened(unit, tmp_path):
     path = tmp_path / "heard.service"
     path.write_text(unit.text, "utf-8")
     verified = subprocess.run(["systemd-analyze", "verify", path], capture_output=True, text=True, timeout=60)
-    assert (verified.returncode, verified.stderr) == (0, "") or "Failed to" in verified.stderr  # where nothing is set up
+    assert (verified.returncode, verified.stderr) == (
+        0,
+        "",
+    ) or "Failed to" in verified.stderr  # where nothing is set up
     command = ["systemd-analyze", "security", "--offline=true", path]
     rated = subprocess.run(command, capture_output=True, text=True, timeout=60, env=os.environ | {"LC_ALL": "C.UTF-8"})
     if rated.returncode == 0:  # the option is of systemd 250

@@ -1,6 +1,6 @@
-"""The tutorials as they are kept: complete, small, and free of anything that belongs to one computer.
+"""The tutorials as they are stored: complete, small, and free of anything that belongs to one computer.
 
-`tutorials/execute.py` runs them; here they are only looked at.
+`tutorials/execute.py` runs them with their assertions. Here their files are read, and the glossary that leads to them.
 """
 
 import ast
@@ -12,6 +12,7 @@ import pytest
 
 TUTORIALS = Path(__file__).resolve().parent.parent / "tutorials"
 NOTEBOOKS = sorted(TUTORIALS.glob("*.ipynb"))
+GLOSSARY = TUTORIALS.parent / "docs/reference/glossary.md"
 MOST = 600_000  # bytes
 
 pytestmark = pytest.mark.skipif(not TUTORIALS.is_dir(), reason="the tutorials are in the repository alone")
@@ -43,9 +44,80 @@ def shown(notebook):
     return "\n".join(found)
 
 
+def code(notebook):
+    """All code cells, and the code of the hidden answers."""
+    cells = ["".join(cell["source"]) for cell in code_cells(notebook)]
+    return "\n".join([*cells, *re.findall(r"(?s)```python\n(.*?)```", text(notebook))])
+
+
+def tutorial(number):
+    return read(next(TUTORIALS.glob(f"{number}-*.ipynb")))
+
+
 def test_there_are_tutorials():
     numbers = [int(path.name.split("-")[0]) for path in NOTEBOOKS]
     assert numbers == list(range(1, 10))
+
+
+# Lessons that were wrong once: the assertion that fails where the wrong lesson is right.
+LESSONS = [
+    (1, "assert all(0 < share < 1 for ms, share in zip(lengths, two) if ms < 20)"),  # the phase decides below 20 ms
+    (1, "assert all(share == 1 for ms, share in zip(lengths, two) if ms >= 20)"),
+    (3, "assert len(corner) and (corner == 0).all()"),  # shut ReLUs, not the receptive field
+    (3, 'assert reached["stage1"].all() and reached["stage4"].all()'),
+    (3, "assert np.ptp(p) < 0.02 and np.ptp(z) > 0.5"),  # the probability is saturated, the logit is not
+    (5, 'assert errors["without ReLUs: product of sums"] > 0.5'),  # the ReLU is not to blame for this error
+    (5, 'assert errors["without ReLUs: sum of products"] < 1e-14'),
+    (5, 'assert errors["with ReLUs: sum of products"] > 0.1'),
+    (6, 'assert "os.system" in str(error)'),  # PyTorch refuses the attack by default
+    (6, 'assert try_to_read(work / "short.pyth") is None'),
+    (7, 'assert not any("(" in line for line in loop)'),  # the sums of the peak are in registers
+    (7, 'assert below_the_peak(max(rates["textbook"], rates["along rows"]))'),
+    (7, "assert below_the_peak(max(found.values()), n)"),
+    (9, 'assert plain["validation"][0] > 1.5 * plain["known speakers"][0]'),  # split by speaker
+    (9, "assert accuracies.max() > 0.3 and fresh < 0.23"),  # what tuning on the test set does
+]
+
+
+@pytest.mark.parametrize(("number", "assertion"), LESSONS)
+def test_a_lesson_that_was_wrong_keeps_its_assertion(number, assertion):
+    assert assertion in code(tutorial(number))
+
+
+def test_the_depthwise_share_of_the_time_is_as_the_text_has_it():
+    """Tutorial 7: several times its share of the arithmetic, and not the most of all."""
+    arithmetic, duration = map(int, re.search(r"depthwise: (\d+)% .*, (\d+)% of the time", shown(tutorial(7))).groups())
+    assert 1.5 * arithmetic < duration < 50
+
+
+def test_the_test_set_is_read_once_and_after_every_decision():
+    """Tutorial 9, exercise included."""
+    cells = ["".join(cell["source"]) for cell in code_cells(tutorial(9))]
+    (reads,) = [i for i, cell in enumerate(cells) if 'load(sets["test"])' in cell]
+    (chosen,) = [i for i, cell in enumerate(cells) if "best, title, chosen = min(" in cell]
+    assert reads > chosen
+    assert not any("test" in cell for cell in re.findall(r"(?s)```python\n(.*?)```", text(tutorial(9))))
+    assert not any('sets["test"]' in cell for cell in cells[:reads] + cells[reads + 1 :])
+
+
+def terms():
+    """(term, where it is taught) of the glossary."""
+    glossary = GLOSSARY.read_text("utf-8") if GLOSSARY.exists() else ""
+    return re.findall(r"(?m)^(\w.*)\n  .*?\]\((.*?)\)", glossary)
+
+
+def test_the_glossary_is_in_order():
+    found = [term.lower() for term, _ in terms()]
+    assert len(found) > 60 and found == sorted(set(found))
+
+
+@pytest.mark.parametrize(("term", "where"), terms(), ids=lambda value: value.split("/")[-1])
+def test_a_term_is_in_bold_where_the_glossary_says(term, where):
+    notebook = where.startswith("../tutorials/")  # on the site they are beside the other pages
+    path = TUTORIALS / Path(where).name if notebook else GLOSSARY.parent / where
+    explained = text(read(path)) if notebook else path.read_text("utf-8")
+    bold = [" ".join(words.split()) for words in re.findall(r"(?s)\*\*(.+?)\*\*", explained)]
+    assert any(re.search(rf"(?i)\b{term}s?\b", words) for words in bold), f"{term} is not in bold in {path.name}"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -82,6 +154,11 @@ class TestNotebook:
         code = "".join(re.findall(r"(?s)```python\n(.*?)```", answer[1]))
         assert code
         ast.parse(code)
+
+    def test_ends_with_references_and_leads_to_the_glossary(self, path):
+        cells = [cell for cell in read(path)["cells"] if cell["cell_type"] == "markdown"]
+        assert "(../docs/reference/glossary.md)" in "".join(cells[0]["source"])
+        assert re.search(r"(?s)\n## References\n\n- .*\Z", "".join(cells[-1]["source"]))
 
     def test_links_lead_somewhere(self, path):
         """Those to other tutorials and their files."""

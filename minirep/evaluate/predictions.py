@@ -8,7 +8,6 @@ class of that head, in columns "head: label". A probability has as many digits a
 import csv
 import io
 import os
-from itertools import islice
 
 import numpy as np
 
@@ -89,8 +88,8 @@ class Predictions:
 
     def _read(self, dtype) -> dict:
         table = rows(self.path, damaged=True)
-        top = [cells for _, cells in islice(table, len(self._top))]
-        expect(top == self._top, f"{printable(self.path)}: found something else than predictions of this model with "
+        same = all(next(table, (0, []))[1] == expected for expected in self._top)
+        expect(same, f"{printable(self.path)}: found something else than predictions of this model with "
                "these views for this manifest's folder; expected those, or a file that is not there yet")  # fmt: skip
         starts = np.cumsum([len(COLUMNS), *map(len, self.labels.values())])
         where = {head: slice(a, b) for head, a, b in zip(self.labels, starts, starts[1:])}

@@ -210,12 +210,36 @@ TESTS = {
     ),
     "fast/plan.py": COMPILED,
     "fast/memory.py": COMPILED,
-    "fast/compiled.py": COMPILED,
+    "fast/compiled.py": (
+        "test_fast.py::test_results_belong_to_the_caller",
+        "test_fast.py::test_plans_are_kept_for_the_latest_shapes_alone",
+        *COMPILED,
+    ),
     "fast/threads.py": COMPILED,
     "fast/head.py": COMPILED,
     "fast/stem.py": COMPILED,
     "fast/depthwise.py": COMPILED,
     "fast/matmul.py": COMPILED,
+    ("fast/memory.py", "pair_up"): ("test_precision.py::test_packed_words_hold_the_same_numbers",),
+    "precision.py": (
+        "test_precision.py::test_only_the_products_of_blocks_are_rounded",
+        "test_precision.py::test_what_cannot_be_is_refused_by_name",
+    ),
+    ("exact.py", "round_bfloat16"): ("test_precision.py::test_rounding_finds_the_nearest_and_the_even",),
+    ("ops.py", "products"): ("test_precision.py::test_a_pointwise_convolution_by_hand",),
+    ("reparam.py", "collapse"): ("test_exact.py", "test_precision.py::test_what_cannot_be_is_refused_by_name"),
+    ("files/modelfile.py", "_from_json"): ("test_precision.py::test_no_file_says_that_it_is_rounded",),
+    ("files/modelfile.py", "contents"): ("test_precision.py::test_what_cannot_be_is_refused_by_name",),
+    "proof/coarse.py": ("test_precision.py::test_verify_finds_a_backend_that_rounds_otherwise",),
+    "files/onnxfile.py": (
+        "test_export.py::test_an_exported_network_is_the_same_function",
+        "test_export.py::test_any_architecture_is_within_its_bound",
+        "test_export.py",
+    ),
+    "files/safetensorsfile.py": ("test_export.py",),
+    "proof/exported.py": ("test_export.py",),
+    "web/server.py": ("test_web.py",),
+    "web/bench.py": ("test_web.py",),
 }
 
 # {(file, function or class.method): {name of the fault: (an expression, what replaces it)}}
@@ -262,6 +286,7 @@ PLACES = {
         "identity in the input's own kernel": ("conv.weight.copy()", "conv.weight"),
     },
     ("reparam.py", "collapse"): {
+        "bfloat16: rounded weights are merged": ("not second.bfloat16, ", "True, "),
         "collapse the wrong way round": (
             "first.weight @ second.weight",
             "(second.weight @ first.weight)[: len(first.weight), : second.weight.shape[1]]",
@@ -390,18 +415,24 @@ PLACES = {
         "power instead of magnitude": ("magnitudes[:, bins] @", "magnitudes[:, bins] ** 2 @"),
     },
     ("files/modelfile.py", "_from_json"): {
+        "model file: claims to be rounded": ("IN_MEMORY & set(children)", "set()"),
         "epsilon lost in a file": (
             "NODES[kind](**children)",
             'NODES[kind](**children | ({"eps": 0.0} if kind == "BatchNorm" else {}))',
         ),
     },
     ("proof/bounds.py", "gamma"): {
+        "bounds: no rounding to bfloat16": ("+ coarse * BFLOAT16", ""),
+        "bounds: half of bfloat16's unit roundoff": ("coarse * BFLOAT16", "coarse * BFLOAT16 / 2"),
+        "bounds: twice bfloat16's unit roundoff": ("coarse * BFLOAT16", "coarse * BFLOAT16 * 2"),
         "bounds: gamma without its denominator": ("error / (1 - error)", "error"),
         "bounds: gamma: unit roundoff twice as large": ("float(info.eps) / 2", "float(info.eps)"),
         "bounds: gamma: half the unit roundoff": ("float(info.eps) / 2", "float(info.eps) / 4"),
         "bounds: gamma: steepness ignored": (" + 4 * float(info.tiny) * steepness", ""),
     },
     ("proof/bounds.py", "_summand"): {
+        "bounds: rounded weights count as one rounding, others too": ("else 2", "else 1"),
+        "bounds: bfloat16: only the last of a chain": ("coarse += 1", "coarse = 1"),
         "bounds: summand: value error left out of sizes": (
             "largest = np.abs(value) + known.value_error",
             "largest = np.abs(value)",
@@ -446,6 +477,7 @@ PLACES = {
         "bounds: identity: value error left out": ("np.abs(known.value) + known.value_error", "np.abs(known.value)"),
     },
     ("proof/bounds.py", "add"): {
+        "bounds: bfloat16: overflow when rounded": ("(1 + 2 * coarse * BFLOAT16) * SLACK", "SLACK"),
         "bounds: add: roundings of the largest part": (
             "sum(part.roundings for part in parts)",
             "max(part.roundings for part in parts)",
@@ -1025,5 +1057,123 @@ PLACES = {
     },
     ("fast/matmul.py", "register_block"): {
         "fast: matmul: sums start from the bias": ("start = [e.load(e.add(bias", "start = [e.load(e.add(panel"),
+    },
+    ("exact.py", "round_bfloat16"): {
+        "bfloat16: ties away from zero": ("(bits >> 16 & 1)", "1"),
+        "bfloat16: cut off": ("0x7FFF + (bits >> 16 & 1)", "0"),
+        "bfloat16: NaN becomes a number": ("np.where(np.isnan(x), x, rounded)", "rounded"),
+        "bfloat16: one bit more": ("& 0xFFFF0000", "& 0xFFFF8000"),
+    },
+    ("ops.py", "products"): {
+        "bfloat16: the input is not rounded": ("round_bfloat16(x) if conv.bfloat16 else x", "x"),
+    },
+    ("precision.py", "rounded"): {
+        "bfloat16: weights are not rounded": ("weight = round_bfloat16(conv.weight)", "weight = conv.weight"),
+        "bfloat16: too large weights": ('expect(np.isfinite(weight).all(), "precision', 'expect(True, "precision'),
+    },
+    ("precision.py", "as_precision"): {
+        "bfloat16: float64 is rounded without a word": ('found == "float32", f"precision', 'True, f"precision'),
+        "bfloat16: any precision": ("precision in PRECISIONS, f", "True, f"),
+    },
+    ("precision.py", "map_pointwise.change_block"): {
+        "bfloat16: the shortcut stays": ("change(block.shortcut)", "block.shortcut"),
+        "bfloat16: the entry stays": ("entry=change(block.entry)", "entry=block.entry"),
+        "bfloat16: expand and project stay": (
+            "expand_project=tuple(map(change, block.expand_project))",
+            "expand_project=block.expand_project",
+        ),
+    },
+    ("files/modelfile.py", "contents"): {
+        "model file: rounded weights are stored": ('precision_of(network) == "bfloat16"', "False"),
+    },
+    ("fast/memory.py", "pair_up"): {
+        "bfloat16: pairs turned round": ("bits[::2] >> 16 | bits[1::2]", "bits[1::2] >> 16 | bits[::2]"),
+    },
+    ("proof/coarse.py", "with_bfloat16"): {
+        "verify: bfloat16 against a bound of float32": (
+            "lambda conv: replace(conv, bfloat16=True)",
+            "lambda conv: conv",
+        ),
+    },
+    ("files/onnxfile.py", "Graph.pooled"): {
+        "onnx: small windows are not rescaled": (
+            'return self.node("Mul", y, self.node("Div", np.array([pool[0]], np.float32), inside))',
+            "return y",
+        ),
+    },
+    ("files/onnxfile.py", "Graph.stem"): {
+        "onnx: the stem's pooling without its border": ("pads=[1, 1, 1, 1]", "pads=[0, 0, 1, 1]"),
+    },
+    ("files/onnxfile.py", "Graph.depthwise"): {
+        "onnx: axes swapped": ('if layer.axis == "time"', 'if layer.axis != "time"'),
+        "onnx: no identity": ("x if layer.identity else None", "None"),
+    },
+    ("files/onnxfile.py", "Graph.pointwise"): {
+        "onnx: strides swapped": ("strides=stride", "strides=stride[::-1]"),
+    },
+    ("files/onnxfile.py", "Graph.conv"): {
+        "onnx: no eps": ("epsilon=float(bn.eps)", "epsilon=0.0"),
+    },
+    ("files/onnxfile.py", "Graph.log_mel"): {
+        "onnx: the front end in float32": ("TensorProto.DOUBLE", "TensorProto.FLOAT"),
+    },
+    ("files/onnxfile.py", "write_onnx"): {
+        "onnx: never merged": ("network if branches else fuse(network)", "network"),
+    },
+    ("files/safetensorsfile.py", "read_arrays"): {
+        "safetensors: overlapping arrays": ("start == end and", "True and"),
+        "safetensors: a header of any length": ('min(size - 8, most), f"{found}', 'size - 8, f"{found}'),
+    },
+    ("files/safetensorsfile.py", "write_arrays"): {
+        "safetensors: not aligned": ("(-len(text) % 8)", "(len(text) % 8)"),
+    },
+    ("proof/exported.py", "check_front_end"): {
+        "verify --exported: any front end": ("np.spacing(np.abs(expected))", "np.ones_like(expected)"),
+    },
+    ("web/server.py", "Server.allows"): {
+        "web: any name in Host": (
+            "return port == str(self._port) and name in self._names",
+            "return port == str(self._port)",
+        ),
+    },
+    ("web/server.py", "Handler._expect_ours"): {
+        "web: any token that begins rightly": (
+            'if not hmac.compare_digest(token.encode("latin-1"), self.server.token.encode()):',
+            "if not self.server.token.startswith(token):",
+        ),
+        "web: other ports of this computer": (
+            'not in ("same-origin", "none") and not visit',
+            'not in ("same-origin", "same-site", "none") and not visit',
+        ),
+    },
+    ("web/server.py", "Handler._body"): {
+        "web: bodies of any length": ("if len(lengths[0]) > 12 or int(lengths[0]) > most:", "if len(lengths[0]) > 12:"),
+    },
+    ("web/server.py", "Bounded.readinto"): {
+        "web: headers may take their time": ("left = self.end - time.monotonic()", "left = HEAD_SECONDS"),
+    },
+    ("web/server.py", "Server.start"): {
+        "web: any number of sessions": ("self.end(old)", "self.end(None)"),
+    },
+    ("web/bench.py", "Session.stage"): {
+        "web: one form shown twice": (
+            "images = merged[:, :, channel], other[:, :, channel]",
+            "images = merged[:, :, channel], merged[:, :, channel]",
+        ),
+    },
+    ("web/bench.py", "receptive_fields"): {
+        "web: receptive fields one too large": ("for b in layer.branches) - 1", "for b in layer.branches)"),
+    },
+    ("web/bench.py", "quantised"): {
+        "web: brightness beyond its range": ("np.rint(255 * share)", "np.rint(256 * share)"),
+    },
+    ("fast/compiled.py", "CompiledNetwork.__call__"): {
+        "fast: results that the next call overwrites": ("p.copy()", "p"),
+    },
+    ("fast/compiled.py", "CompiledNetwork.walk"): {
+        "fast: stages that the next call overwrites": ("workspace.view(result).copy()", "workspace.view(result)"),
+    },
+    ("fast/compiled.py", "CompiledNetwork._plan"): {
+        "fast: all plans are kept": ("len(self._known) > PLANS", "False"),
     },
 }
