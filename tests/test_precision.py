@@ -79,6 +79,12 @@ def test_rounding_finds_the_nearest_and_the_even(bits):
     assert np.array_equal(round_bfloat16(found), found, equal_nan=True)
 
 
+def test_what_is_no_number_stays_none():
+    """Adding half of the lower bits to the largest NaN would carry into its sign, and give -0."""
+    nan = np.array([0x7FFFFFFF, 0xFFFFFFFF, 0x7F800001, 0x7FC00000], np.uint32).view(np.float32)
+    assert np.isnan(round_bfloat16(nan)).all()
+
+
 def test_rounding_is_that_of_pytorch():
     torch = pytest.importorskip("torch")
     bits = np.random.default_rng(0).integers(0, 2**32, 200_000, np.uint32)

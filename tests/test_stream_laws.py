@@ -166,6 +166,15 @@ def test_laws_of_the_gate(data, step, gate):
     np.testing.assert_array_equal(stream.log_mel, plain.log_mel)
 
 
+@pytest.mark.parametrize("above, gated", [(-0.1, False), (0.1, True)])
+def test_the_gate_is_in_decibels_of_the_mean_square(above, gated):
+    """An alternating 0.01 has an RMS of exactly -40 dB of full scale."""
+    samples = np.float32(0.01) * np.float32((-1) ** np.arange(2 * WINDOW))
+    stream = Stream(Loudness(), SMALL.rate, gate=-40 + above)
+    stream.feed(samples)
+    assert (stream.gated > 0, len(stream.classifier.seen) > 0) == (gated, not gated)
+
+
 @pytest.mark.parametrize("gate", [None, -np.inf])
 def test_without_a_gate_nothing_is_left_out(gate):
     samples = np.concatenate([np.zeros(9000, np.float32), hiss(9000), np.zeros(9000, np.float32)])

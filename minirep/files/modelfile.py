@@ -104,7 +104,9 @@ def as_text(header: dict[str, Any]) -> dict[str, str]:
 
 
 def _to_json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=_node_to_json)
+    """JSON that every encoding can hold: a file name may have bytes, and JSON escapes, that are no character."""
+    text = json.dumps(value, ensure_ascii=False, default=_node_to_json)
+    return text.encode(errors="backslashreplace").decode()  # as "\\udce9", which JSON reads back
 
 
 def _node_to_json(node) -> dict:

@@ -61,6 +61,9 @@ TESTS = {
         "test_bounds.py::test_bounds_of_merged_weights",
         "test_bounds.py::test_bounds_of_a_collapse",
         "test_bounds.py::test_the_largest_number_on_the_way",
+        "test_precision.py::test_the_bound_by_hand_from_above",
+        "test_precision.py::test_the_bound_is_reached_from_below",
+        "test_precision.py::test_what_may_overflow_when_it_is_rounded_has_no_bound",
         "test_bounds.py",
     ),
     "proof/verify.py": (
@@ -181,6 +184,17 @@ TESTS = {
     ),
     "stream.py": ("test_stream_laws.py",),
     ("stream.py", "Stream._classify_due"): ("test_stream.py",),
+    ("stream.py", "SlidingLogMel.current"): (
+        "test_stream.py::test_windows_are_those_of_the_whole_recording",
+        "test_stream_laws.py::test_laws_of_the_gate",
+    ),
+    ("stream.py", "Stream.feed"): ("test_stream.py::test_known_events_are_found_where_they_are",),
+    ("stream.py", "Stream._is_quiet"): ("test_stream_laws.py::test_the_gate_is_in_decibels_of_the_mean_square",),
+    ("cli/hook.py", "Hook._run"): ("test_events.py::test_what_a_command_leaves_behind_is_killed",),
+    ("cli/hook.py", "Hook.add"): ("test_events.py::test_a_slow_command_does_not_hold_up_the_sound",),
+    "cli/listen.py": ("test_events.py::test_clock_times_are_those_of_the_sound",),
+    "cli/pool.py": ("test_cli.py::test_several_processes_print_the_same",),
+    "audio/pcm.py": ("test_audio_streams.py::test_a_level_that_is_wrong_is_told_once",),
     "classify.py": ("test_stream_laws.py", "test_batches.py"),
     "cli/convert.py": (
         "test_cli.py::test_labels",
@@ -225,7 +239,10 @@ TESTS = {
         "test_precision.py::test_only_the_products_of_blocks_are_rounded",
         "test_precision.py::test_what_cannot_be_is_refused_by_name",
     ),
-    ("exact.py", "round_bfloat16"): ("test_precision.py::test_rounding_finds_the_nearest_and_the_even",),
+    ("exact.py", "round_bfloat16"): (
+        "test_precision.py::test_rounding_finds_the_nearest_and_the_even",
+        "test_precision.py::test_what_is_no_number_stays_none",
+    ),
     ("ops.py", "products"): ("test_precision.py::test_a_pointwise_convolution_by_hand",),
     ("reparam.py", "collapse"): ("test_exact.py", "test_precision.py::test_what_cannot_be_is_refused_by_name"),
     ("files/modelfile.py", "_from_json"): ("test_precision.py::test_no_file_says_that_it_is_rounded",),
@@ -236,8 +253,14 @@ TESTS = {
         "test_export.py::test_any_architecture_is_within_its_bound",
         "test_export.py",
     ),
-    "files/safetensorsfile.py": ("test_export.py",),
-    "proof/exported.py": ("test_export.py",),
+    ("files/onnxfile.py", "Graph.log_mel"): ("test_export.py::test_samples_in_give_the_front_end_to_the_last_bits",),
+    ("files/onnxfile.py", "write_onnx"): ("test_export.py::test_the_model_is_found_in_the_file_again",),
+    "files/safetensorsfile.py": (
+        "test_export.py::test_a_damaged_safetensors_is_named",
+        "test_export.py::test_a_header_is_bounded_before_it_is_read",
+        "test_export.py::test_safetensors_come_back_bit_for_bit",
+    ),
+    "proof/exported.py": ("test_export.py::test_a_front_end_that_is_off_is_refused",),
     "web/server.py": ("test_web.py",),
     "web/bench.py": ("test_web.py",),
 }
@@ -477,7 +500,6 @@ PLACES = {
         "bounds: identity: value error left out": ("np.abs(known.value) + known.value_error", "np.abs(known.value)"),
     },
     ("proof/bounds.py", "add"): {
-        "bounds: bfloat16: overflow when rounded": ("(1 + 2 * coarse * BFLOAT16) * SLACK", "SLACK"),
         "bounds: add: roundings of the largest part": (
             "sum(part.roundings for part in parts)",
             "max(part.roundings for part in parts)",
@@ -487,7 +509,7 @@ PLACES = {
         "bounds: add: no rounding of the carried error": ("(terms + carried) + carried", "terms + carried"),
         "bounds: add: underflow left out": (" + (4 + 4 * coarse) * reach * float(info.tiny)", ""),
         "bounds: add: underflow a hundred times": ("(4 + 4 * coarse)", "(400 + 4 * coarse)"),
-        "bounds: add: overflow ignored": ("if not reach * (1", "if False and not reach * (1"),
+        "bounds: add: overflow ignored": ("if not reach * SLACK", "if False and not reach * SLACK"),
         "bounds: add: reach of the largest part": (
             "sum(part.reach for part in parts)",
             "max(part.reach for part in parts)",
@@ -778,6 +800,11 @@ PLACES = {
         "rounded_once: in float32": ("dtype.itemsize > 4", "dtype.itemsize > 2"),
     },
     ("stream.py", "EventTracker.add"): {
+        "stream: no cooldown after an end": (
+            "start >= self._ends.get(leader, -math.inf) + self._cooldown",
+            "start >= self._cooldown",
+        ),
+        "stream: changes in the wrong order": ("changes.append(Event(", "changes.insert(0, Event("),
         "tracker: first event not at 0": ("0.0 if first else max", "max"),
         "tracker: every event at 0": ("0.0 if first else", "0.0 if first or not self._last else"),
         "tracker: half a hop forgotten at the start": ("moment - self.hop / 2", "moment"),
@@ -1033,6 +1060,7 @@ PLACES = {
             "else max(1, min(self.threads, work // MIN_MULTIPLY_ADDS))",
             "else self.threads",
         ),
+        "fast: all plans are kept": ("len(self._known) > PLANS", "False"),
     },
     ("fast/threads.py", "_quota"): {
         "fast: threads: quota rounded down": ("-(-int(quota) // int(period))", "int(quota) // int(period)"),
@@ -1075,7 +1103,7 @@ PLACES = {
         "bfloat16: float64 is rounded without a word": ('found == "float32", f"precision', 'True, f"precision'),
         "bfloat16: any precision": ("precision in PRECISIONS, f", "True, f"),
     },
-    ("precision.py", "map_pointwise.change_block"): {
+    ("precision.py", "map_pointwise"): {
         "bfloat16: the shortcut stays": ("change(block.shortcut)", "block.shortcut"),
         "bfloat16: the entry stays": ("entry=change(block.entry)", "entry=block.entry"),
         "bfloat16: expand and project stay": (
@@ -1170,10 +1198,34 @@ PLACES = {
     ("fast/compiled.py", "CompiledNetwork.__call__"): {
         "fast: results that the next call overwrites": ("p.copy()", "p"),
     },
-    ("fast/compiled.py", "CompiledNetwork.walk"): {
-        "fast: stages that the next call overwrites": ("workspace.view(result).copy()", "workspace.view(result)"),
+    ("stream.py", "Stream._is_quiet"): {
+        "stream: a gate of 3 dB more": ("x @ x < self._gate * len(x)", "x @ x < 2 * self._gate * len(x)"),
     },
-    ("fast/compiled.py", "CompiledNetwork._plan"): {
-        "fast: all plans are kept": ("len(self._known) > PLANS", "False"),
+    ("stream.py", "SlidingLogMel.current"): {
+        "stream: a window after a gap": ("if self._at != self._frame:", "if self._at < 0:"),
+    },
+    ("stream.py", "Stream.feed"): {
+        "stream: starts among the ends": ("if event.end is not None]", "]"),
+    },
+    ("cli/hook.py", "Hook._run"): {
+        "exec: what a command starts lives on": (
+            "os.killpg(process.pid, signal.SIGKILL) if unix else process.kill()",
+            "process.kill()",
+        ),
+    },
+    ("cli/hook.py", "Hook.add"): {
+        "exec: any number waits": ("self._events.qsize() < WAITING", "True"),
+    },
+    ("cli/listen.py", "Report.add"): {
+        "listen: the clock of the last block": ("arrived - stream.seconds", "arrived"),
+    },
+    ("cli/listen.py", "Report.entry"): {
+        "listen: an end at its start": ("iso_time(origin + event.end)", "iso_time(origin + event.start)"),
+    },
+    ("cli/pool.py", "_answers_of_processes"): {
+        "jobs: files twice": ("islice(ours, len(waiting), ahead)", "islice(ours, 0, ahead)"),
+    },
+    ("audio/pcm.py", "Pcm._look_at_level"): {
+        "listen: the offset of both channels together": ("np.abs(x.mean(axis=0)).max()", "abs(x.mean())"),
     },
 }
