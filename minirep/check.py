@@ -25,6 +25,7 @@ def check(network: Network) -> Network:
     _expect(_pair(network.pool), "pool", network.pool, f"two whole numbers from 1 to {MAX_STEP}")
     _expect(isinstance(network.heads, dict) and network.heads, "heads", network.heads, "at least one")
     for head, linear in network.heads.items():
+        _expect(isinstance(head, str) and head and head.isprintable(), "heads", ascii(head), "a printable name")
         _expect(isinstance(linear, Linear), f"heads.{head}", type(linear).__name__, "Linear")
         _array(linear.weight, (c, None), f"heads.{head}.weight", dtype)
         _array(linear.bias, linear.weight.shape[-1:], f"heads.{head}.bias", dtype)

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import io
 import os
+import re
 import stat
 import sys
 import time
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from ..errors import MinirepError, expect
 from ..text import printable
 
-STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1")
 KINDS = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a named pipe", stat.S_ISSOCK: "a socket"}
 UNFINISHED = ".minirep"  # how temporary files end
 STALE = 3600  # seconds after which nobody is still writing one
@@ -53,15 +54,25 @@ def writable(path) -> str | None:
 
     MinirepError, before any work is done, where it could not be written.
     """
-    if os.fspath(path) in STANDARD_OUTPUT:
+    descriptor = _descriptor(os.fspath(path))
+    if os.fspath(path) in STANDARD_OUTPUT or descriptor == (str(os.getpid()), "1"):
         piped = hasattr(sys.stdout, "buffer") and not sys.stdout.isatty()
         expect(piped, f"{path}: found no file or pipe as standard output, expected one")
         return None
     target, refused = os.path.realpath(path), f"{printable(path)}: cannot be written"
-    found = "a circle of links" if os.path.islink(target) else irregular(target)
+    found = "a circle of links" if os.path.islink(target) else "an open file" if descriptor else irregular(target)
     expect(not found, f"{refused}: found {found}, expected a file, or - for standard output")
     expect(os.path.isdir(os.path.dirname(target)), f"{refused}: expected a file in a folder that is there")
     return target
+
+
+def _descriptor(path: str, links: int = 40) -> tuple[str, str] | None:
+    """Return (process, number) where a path such as /dev/stderr leads to an open file, which must not be replaced."""
+    folder, name = os.path.split(path)
+    found = re.fullmatch(r"/proc/(\d+)(?:/task/\d+)?/fd", os.path.realpath(folder))
+    if found:
+        return found[1], name
+    return _descriptor(os.path.join(folder, os.readlink(path)), links - 1) if links and os.path.islink(path) else None
 
 
 def irregular(path) -> str | None:

@@ -32,7 +32,7 @@ from faults import PLACES, TESTS
 ROOT = Path(__file__).resolve().parents[2]
 FAULTS = {name: (*at, *change) for at, faults in PLACES.items() for name, change in faults.items()}
 KERNELS = tuple(f"fast/{name}.py" for name in ("depthwise", "emit", "head", "matmul", "program", "rows", "stem"))
-LONGEST = 120  # seconds for the tests of one fault
+LONGEST = 300  # seconds for the tests of one fault
 SETTINGS = {
     "HYPOTHESIS_PROFILE": "mutants",
     "MINIREP_BACKENDS": "numpy",  # for the laws: most faults are in the reference
