@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import Plain, float_network, log_mels
+from strategies import SEEDS, Plain, float_network, log_mels
 
 pytest.importorskip("numba")
 
@@ -126,6 +126,19 @@ def test_plans_are_kept_for_the_latest_shapes_alone():
     for frames in range(32, 32 + 3 * compiled.PLANS):
         fast(log_mels((1, frames, 128), 0))
     assert len(fast._known) == compiled.PLANS and (1, frames, 128) in fast._known
+
+
+@compiled_only
+@given(st.lists(st.tuples(st.integers(0, 35), st.integers(0, 35)), min_size=1, max_size=4), SEEDS)
+def test_nan_reaches_the_same_places_of_the_stem(places, seed):
+    """Whatever neighbour of a pooling window is NaN, its maximum is."""
+    net = float_network(Architecture(REP, 5, (1,), ((3,),), ((3,),), (1,), (1,), heads={"class": 2}, frames=36), seed)
+    x = log_mels((1, 36, 36), seed)
+    for t, f in places:
+        x[0, t, f] = np.nan
+    (_, y), *_ = CompiledNetwork(net).stages(x)
+    (_, plain), *_ = network.stages(net, x)
+    assert np.isnan(plain).any() and np.array_equal(np.isnan(y), np.isnan(plain))
 
 
 def with_logits(values):

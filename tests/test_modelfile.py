@@ -4,6 +4,7 @@ import io
 import json
 import struct
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from trees import same
 import minirep
 from minirep import RECIPES, Architecture, Classifier, MinirepError, Recipe, fuse, load, random_network, save
 from minirep.architecture import INCEPTION, REP
-from minirep.files.modelfile import read_model, write_model
+from minirep.files.modelfile import Model, read_model, write_model
 from minirep.tree import map_arrays, named_arrays
 
 NETS = {
@@ -40,6 +41,39 @@ def test_round_trip_is_bit_for_bit(tmp_path, kind, fused):
     assert (back.recipe, back.labels, back.provenance) == (clf.recipe, clf.labels, clf.provenance)
     save(back, tmp_path / "again.npz")
     assert (tmp_path / "again.npz").read_bytes() == (tmp_path / "model.npz").read_bytes()
+
+
+@pytest.mark.parametrize("suffix", ["npz", "safetensors"])
+@given(text=st.text(st.characters(exclude_categories=()), max_size=8))  # what is no character as well
+def test_any_text_comes_back(tmp_path_factory, suffix, text):
+    """The name of a file can hold bytes that are no UTF-8, and a label can be cut within a character."""
+    path = tmp_path_factory.mktemp("text") / f"model.{suffix}"
+    labels = {"verb": (text, "b", "c"), "noun": (*"def", f"x{text}")}
+    write_model(path, Model(NETS[REP], replace(RECIPES["epic-kitchens-100"], name=f"n{text}"), labels, {text: text}))
+    _, recipe, found, provenance = read_model(path)
+    assert (recipe.name, found, provenance) == (f"n{text}", labels, {text: text})
+
+
+@pytest.mark.parametrize("head", ["", "\x1b[31m", "two\nlines", "\ud800", "\x00"])
+def test_a_head_has_a_printable_name(tmp_path, head):
+    """It stands in tables, and is part of arrays' names."""
+    named = replace(NETS[REP], heads={head: NETS[REP].heads["verb"]})
+    with pytest.raises(MinirepError, match=r"heads: found .*, expected a printable name") as error:
+        save(named, tmp_path / "net.npz")
+    assert str(error.value).isprintable()
+    save(NETS[REP], tmp_path / "net.npz")
+
+    def rename(header):
+        heads = header["network"]["Network"]["heads"]["dict"]
+        heads[head] = heads.pop("verb")
+
+    with np.load(tmp_path / "net.npz") as file:
+        arrays = {f"heads.{head}.{part}": file[f"heads.verb.{part}"] for part in ("weight", "bias")}
+    if head.isascii() and "\x00" not in head:  # the names of a zip's parts are UTF-8
+        rewrite(tmp_path / "net.npz", **arrays, **dict.fromkeys(("heads.verb.weight", "heads.verb.bias")))
+        edited_header(tmp_path / "net.npz", rename)
+        with pytest.raises(MinirepError, match="expected a printable name"):
+            read_model(tmp_path / "net.npz")
 
 
 # --- files of earlier versions ------------------------------------------------------------------------------------

@@ -92,9 +92,9 @@ def test_any_cell_can_be_read(cell):
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "model.npz"
-    heads = {"=head" + ESCAPES: len(EVIL), "@b": 3}
+    heads = {"=head": len(EVIL), "@b": 3}
     arch = Architecture(width=2, depths=(1, 1, 1, 1), heads=heads, frames=SPEECH.frames)
-    labels = {"=head" + ESCAPES: tuple(map(printed, EVIL)), "@b": ("+x", "-y", "z")}
+    labels = {"=head": tuple(map(printed, EVIL)), "@b": ("+x", "-y", "z")}
     minirep.save(Classifier(random_network(arch), SPEECH, labels, backend="numpy"), path)
     return str(path)
 
@@ -145,7 +145,7 @@ def test_json_has_every_name_as_it_is(model, recordings, capsys):
 
 
 def test_matrix_and_predictions(model, recordings, tmp_path, capsys):
-    head = "=head" + ESCAPES
+    head = "=head"
     files = sorted(f for f in os.listdir(recordings) if "\udcff" not in f)
     with open(tmp_path / "manifest.csv", "w", encoding="utf-8", newline="") as file:
         rows = [[f"=folder/{name}", printed(EVIL[i]), head] for i, name in enumerate(files)]

@@ -34,7 +34,7 @@ from minirep.files.modelfile import read_model
 from minirep.network import Conv, block_forward
 from minirep.precision import as_precision, map_pointwise, precision_of
 from minirep.proof import bounds
-from minirep.tree import as_type, named_arrays
+from minirep.tree import as_type, map_arrays, named_arrays
 
 U = 2.0**-8  # unit roundoff
 
@@ -109,9 +109,6 @@ def test_only_the_products_of_blocks_are_rounded(arch, seed):
     assert all(conv.bfloat16 == (id(conv) in convs) for conv in rounded.convs)
     assert as_precision(rounded, "bfloat16") is rounded and as_precision(net, "float32") is net
     assert (precision_of(net), precision_of(rounded)) == ("float32", "bfloat16")
-    assert (
-        all(a is b for a, b in zip(named_arrays(fuse(rounded)).values(), named_arrays(fuse(rounded)).values())) or True
-    )
     assert all(map(np.array_equal, named_arrays(fuse(rounded)).values(), named_arrays(rounded).values()))
 
 
@@ -214,6 +211,26 @@ def test_blocks_on_every_backend_from_the_same_input(kind, width, frames, mels, 
             found += 1
         before = y
     assert found == 2
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("width", [1, 17, 32, 33, 129, 520], ids=str)
+@pytest.mark.parametrize("kind", [REP, INCEPTION])
+def test_whole_numbers_are_the_same_to_the_bit(kind, width, threads):
+    """Sums of few whole numbers are exact in any order, so a rounding that differs anywhere shows."""
+    fast = pytest.importorskip("minirep.fast", exc_type=ImportError)
+    rng, sizes = np.random.default_rng(width), ((3,),) * 2
+    arch = Architecture(kind, width, (1, 1), sizes, sizes, (1, 2), (1, 1), heads={"class": 2}, frames=32)
+    net = map_arrays(fuse(random_network(arch)), lambda a: rng.integers(-1, 2, a.shape).astype(a.dtype)
+                     * (rng.random(a.shape) < 3 / len(a)))  # fmt: skip
+    net = as_precision(net, "bfloat16")
+    if not fast.available(net):
+        pytest.skip("Numba's compiler is off")
+    x, coarse = rng.integers(-99, 100, (2, 36, 12)).astype(np.float32), False
+    for (name, y), (_, z) in zip(fast.CompiledNetwork(net, threads).stages(x), network.stages(net, x)):
+        assert np.array_equal(y, z) and np.abs(z).max() < 2**24, name
+        coarse = coarse or not np.array_equal(z, round_bfloat16(z))
+    assert coarse or width == 1  # something was rounded
 
 
 @given(st.integers(1, 70), st.integers(1, 40), SEEDS)

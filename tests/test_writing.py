@@ -154,10 +154,13 @@ def in_the_way(kind, folder):
         path.symlink_to(path.name)
     elif kind == "a device":
         path.symlink_to("/dev/null")
+    elif kind == "an open file":  # of this process: what it writes later would be lost with the file
+        path.symlink_to("/dev/stderr")
     return path
 
 
 KINDS = ["a named pipe", "a folder", "a circle of links", "a device"]
+KINDS += ["an open file"] if os.path.isdir("/proc/self/fd") else []
 
 
 @links_only
@@ -232,9 +235,12 @@ def test_bytes_and_nothing_else_go_to_standard_output(command, name, model, tmp_
 @links_only
 def test_standard_output_may_be_a_file_of_the_same_name(model, tmp_path):
     """With `> out` the shell has opened the file already; the bytes must arrive there, whatever it is called."""
-    with open(tmp_path / "out", "wb") as out:
-        assert run("convert", model, "-o", "/dev/stdout", stdout=out).returncode == 0
-    assert minirep.load(tmp_path / "out").labels == {"class": ("a", "b", "c")}
+    (tmp_path / "link").symlink_to("/dev/stdout")
+    for name in ("/dev/stdout", *([str(tmp_path / "link")] if os.path.isdir("/proc/self/fd") else [])):
+        with open(tmp_path / "out", "wb") as out:
+            assert run("convert", model, "-o", name, stdout=out).returncode == 0
+            assert os.fstat(out.fileno()).st_ino == os.stat(tmp_path / "out").st_ino
+        assert minirep.load(tmp_path / "out").labels == {"class": ("a", "b", "c")}
     assert os.path.islink("/dev/stdout")  # as it was
 
 

@@ -36,7 +36,8 @@ class Pcm:
         self._file, self._rest = file, b""  # bytes not decoded yet
         self._begin: bytearray | None = bytearray()  # of raw samples, until they were looked at
         self._quiet = self._pace = self._spectrum = ""  # what may be wrong if nothing is heard
-        self._early: list[np.ndarray] | None = []  # the first samples, until their level was looked at
+        self._level: list[np.ndarray] | None = []  # samples whose level is not checked yet; None: it was reported
+        self._sound = False  # whether any were loud enough to hold sound
         begin = b"" if coding in RAW else self._read_exactly(12, may_end=True)
         if frame(begin):  # of MP3 or AAC, perhaps: only the next ones can tell
             begin += self._read_exactly(HEAD, may_end=True)
@@ -74,10 +75,13 @@ class Pcm:
         if not new and not whole:
             self._look_at_level(np.zeros((0, self.channels)), last=True)
             return None
-        with np.errstate(over="ignore", invalid="ignore"):  # what is no number is refused where it is used
+        with np.errstate(over="ignore", invalid="ignore"):
             samples = self._layout.decode(raw)
+            mono = samples.mean(axis=1).astype(np.float32)
+            finite = np.isfinite(mono).all()
+            expect(finite, "standard input: found NaN, infinite or huge samples, expected finite ones")
             self._look_at_level(samples)
-            return samples.mean(axis=1).astype(np.float32)
+        return mono
 
     @property
     def doubt(self) -> str:
@@ -85,25 +89,28 @@ class Pcm:
         return self._pace or self._spectrum or self._quiet
 
     def _look_at_level(self, samples: np.ndarray, last: bool = False) -> None:
-        """Warn once if the first two seconds that are not silent, (n, channels), are clipped or off centre."""
-        if self._early is None:
+        """Warn once if two seconds of samples, (n, channels), are clipped or off centre."""
+        if self._level is None:
             return
-        self._early.append(samples)
-        if sum(map(len, self._early)) < (self.rate // 2 if last else 2 * self.rate):
+        self._level.append(samples)
+        if sum(map(len, self._level)) < (self.rate // 2 if last else 2 * self.rate):
             return
-        x = np.concatenate(self._early)
+        x = np.concatenate(self._level)
         if np.abs(x).max() <= QUIET:
             found = "hardly any sound" if x.any() else "digital silence, every sample 0"
-            self._quiet, self._early = f"found {found}: is the microphone muted, or is its level low?", []
+            hint = f"found {found}: is the microphone muted, or is its level low?"
+            self._quiet, self._level = "" if self._sound else hint, []
             return
         if self._begin is not None:  # first of all it must be sound
             return
-        self._quiet, self._early = "", None
+        self._quiet, self._sound, self._level = "", True, []
         clipped, offset = np.mean(np.abs(x) > CLIPPED), float(np.abs(x.mean(axis=0)).max())
         if clipped > 0.02:
             warn(f"standard input: {100 * clipped:.0f} % of the samples are at full scale (clipped): lower the level")
+            self._level = None
         elif offset > 0.1:
             warn(f"standard input: the samples' mean is {offset:.2f} of full scale, expected 0: is --format right?")
+            self._level = None
 
     def _look(self, raw: bytes, last: bool) -> None:
         """Warn once if the first samples that are not silent look as if they were something else."""
@@ -112,11 +119,13 @@ class Pcm:
         enough = 8 if self.coding == "f32le" else LOOKED_AT  # before what is no number is refused
         while len(self._begin) >= enough or (last and len(self._begin) >= 4000):
             begin, self._begin = bytes(self._begin[:LOOKED_AT]), self._begin[LOOKED_AT:]
-            if np.abs(np.frombuffer(begin[: len(begin) // 8 * 8], "<i2").astype(int)).max() > 256:
+            whole = begin[: len(begin) // 8 * 8]
+            numbers = self.coding != "f32le" or np.isfinite(np.frombuffer(whole, "<f4")).all()
+            if not numbers or np.abs(np.frombuffer(whole, "<i2").astype(int)).max() > 256:
                 found, self._spectrum = doubts(begin, self.coding, self.channels, self.rate)
                 if found:
                     warn(f"standard input: these samples look like {found}")
-                    self._early = None  # one hint is enough
+                    self._level = None  # one hint is enough
                 self._begin = None
                 return
 

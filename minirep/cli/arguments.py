@@ -65,7 +65,7 @@ def add_views(parser) -> None:
 
 
 def add_backend(parser) -> None:
-    parser.add_argument("--backend", choices=BACKENDS, default="auto", help="what computes")
+    parser.add_argument("--backend", choices=BACKENDS, default="auto", help="what runs the network")
 
 
 def add_precision(

@@ -37,11 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument("--json", action="store_true", help="print a JSON object with everything")
     parser.add_argument(
-        "--predictions", metavar="CSV", help="keep all probabilities, as they come; what is there is not done again"
+        "--predictions",
+        metavar="CSV",
+        help="write all probabilities as they come; recordings that are already in it are skipped",
     )
     parser.add_argument("--confusion", metavar="CSV", help="write how often which class was taken for which")
     parser.add_argument("--confusion-picture", metavar="PICTURE", help="draw it (.png, .svg, .pdf)")
-    parser.add_argument("--calibration-picture", metavar="PICTURE", help="draw how far probabilities can be believed")
+    parser.add_argument("--calibration-picture", metavar="PICTURE", help="draw a reliability diagram")
     add_views(parser)
     add_backend(parser)
     add_precision(parser)

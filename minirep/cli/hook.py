@@ -69,7 +69,7 @@ class Hook:
                 elif failure := self._run(event.encode() + b"\n"):
                     complain(f"--exec: {self._words[0]} {failure}; the event: {one_line(event)}")
             if left_out:
-                complain(f"--exec: left out the last {left_out} events, as the commands before them took too long")
+                complain(f"--exec: events left out at the end, as the commands before them took too long: {left_out}")
         finally:
             self._done.set()
 

@@ -269,7 +269,7 @@ class Report:
 
     def __init__(self, lines: "JsonLines | LiveLines", hook: Hook | None):
         self._lines, self._hook = lines, hook
-        self._started: dict[str, str] = {}  # of each head's event that goes on
+        self._started: dict[str, float] = {}  # of each head's event that goes on, in seconds since 1970
 
     def add(self, stream: Stream, arrived: float, last: bool = False) -> None:
         """Tell what the last samples have changed; they had arrived at this time."""
@@ -286,11 +286,12 @@ class Report:
 
     def entry(self, event: Event, origin: float) -> dict:
         """An event for programs: what has happened, and its times both since the sound began and by the clock."""
-        ended = None if event.end is None else iso_time(origin + event.end)
-        if ended is None:
-            self._started[event.head] = iso_time(origin + event.start)  # the same in the line of its end
+        if event.end is None:
+            self._started[event.head], ended = origin + event.start, None  # the same in the line of its end
+        else:  # not sooner than its sound lasts: a file arrives faster than that
+            ended = iso_time(max(origin + event.end, self._started[event.head] + event.end - event.start))
         entry = {"event": "end" if ended else "start"} | as_json(event)
-        return entry | {"started": self._started[event.head], "ended": ended}
+        return entry | {"started": iso_time(self._started[event.head]), "ended": ended}
 
 
 def iso_time(seconds: float) -> str:

@@ -137,8 +137,9 @@ class Emitter:
         self.b.store(self.b.fadd(self.b.load(total), x), total)
 
     def maximum(self, x, y):
-        """The larger of the two in each lane."""
-        return self.b.select(self.b.fcmp_ordered(">", x, y), x, y)
+        """The larger of the two in each lane; NaN if either is."""
+        larger = self.b.select(self.b.fcmp_ordered(">", x, y), x, y)  # y, if y is NaN
+        return self.b.select(self.b.fcmp_unordered("uno", x, x), x, larger)
 
     def relu(self, x):
         """Set negative values to zero; NaN stays NaN."""

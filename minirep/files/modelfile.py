@@ -239,6 +239,8 @@ def model_of(header: dict[str, Any], names: set[str], fetch: Callable[[str, tupl
     extra = sorted(names - expected)
     expect(not extra, f"found arrays that the header does not name: {', '.join(extra[:3])}")
     recipe = None if header["recipe"] is None else Recipe(**header["recipe"])
+    if not all(isinstance(names, list) for names in header["labels"].values()):
+        raise TypeError("labels: expected a list for each head")
     labels = {head: tuple(map(str, names)) for head, names in header["labels"].items()}
     counts = {head: len(names) for head, names in labels.items()}
     if recipe is not None and counts != network.classes:

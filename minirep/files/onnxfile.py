@@ -19,7 +19,7 @@ from ..frontend import FFT_SIZE, FLOOR, hann, mel_bands
 from ..network import Array, Conv, Depthwise, Linear, Network, features, walk
 from ..recipe import MELS, Recipe
 from ..reparam import fuse
-from ..text import one_line, printable
+from ..text import one_line, printable, quoted
 from ..tree import as_type, named_arrays
 from .modelfile import Model, as_text, contents, header_of, model_errors, model_of
 from .write import irregular, replacing
@@ -219,5 +219,14 @@ def read_onnx(path: Any) -> tuple[Model, Any]:
                 return array.transpose(2, 3, 1, 0).reshape(shape)
             return array if len(shape) == 1 else array.reshape(len(array), -1).T.reshape(shape)
 
-        header = header_of({entry.key: entry.value for entry in proto.metadata_props})
-        return model_of(header, {name for name in arrays if not name.startswith("constant_")}, fetch), proto
+        metadata = {entry.key: entry.value for entry in proto.metadata_props}
+        once = len(arrays) == len(proto.graph.initializer) and len(metadata) == len(proto.metadata_props)
+        expect(once, "found arrays or metadata twice, expected each once")
+        header = header_of(metadata)
+        model = model_of(header, {name for name in arrays if not name.startswith("constant_")}, fetch)
+        # A runtime takes and gives what the graph declares, and not what its nodes could.
+        inputs, outputs = ([value.name for value in values] for values in (proto.graph.input, proto.graph.output))
+        fits = inputs in ([LOG_MELS], [SAMPLES]) and outputs == list(model.network.heads)
+        expect(fits, f"found inputs {quoted(inputs)} and outputs {quoted(outputs)}, expected {LOG_MELS} or {SAMPLES}, "
+               f"and {', '.join(model.network.heads)}")  # fmt: skip
+        return model, proto

@@ -266,7 +266,9 @@ class Handler(BaseHTTPRequestHandler):
         """A sound file's rate and then its samples, all of them 32-bit floats."""
         with self.server.decoding:
             try:
-                recording = open_recording(io.BytesIO(self._body(MOST_FILE)))
+                file: Any = io.BytesIO(self._body(MOST_FILE))
+                file.name = "the file"  # in messages
+                recording = open_recording(file)
             except MinirepError as error:  # a format that the browser may know
                 raise Refused(415, str(error)) from None
             if recording.length > MOST_DECODED:

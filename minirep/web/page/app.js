@@ -106,12 +106,12 @@ async function decode(file) {
   const content = await file.arrayBuffer(), context = new AudioContext();
   try {
     const values = new Float32Array(await (await post("decode", content)).arrayBuffer());
-    return [values[0], values.subarray(1)];
+    return [values[0], values.subarray(1), ""];
   } catch (refusal) {
     const sound = await context.decodeAudioData(content).catch(() => Promise.reject(refusal));
     const mono = new Float32Array(sound.length), channels = sound.numberOfChannels;
     for (let c = 0; c < channels; c++) sound.getChannelData(c).forEach((x, i) => (mono[i] += x / channels));
-    return [sound.sampleRate, mono];
+    return [sound.sampleRate, mono, ` Decoded by the browser, as minirep refused it: ${refusal.message}`];
   } finally {
     context.close();
   }
@@ -119,7 +119,7 @@ async function decode(file) {
 
 async function play(run, file) {
   say(`Reading ${file.name} ...`);
-  const [samplesASecond, samples] = await decode(file);
+  const [samplesASecond, samples, note] = await decode(file);
   if (source !== run) return;
   await begin(samplesASecond);
   const aloud = $("aloud").checked && new AudioContext();
@@ -131,7 +131,7 @@ async function play(run, file) {
     node.start();
     run.stop = () => aloud.close();
   }
-  say(`${file.name}: ${(samples.length / rate).toFixed(2)} s at ${rate} Hz.`);
+  say(`${file.name}: ${(samples.length / rate).toFixed(2)} s at ${rate} Hz.${note}`);
   const step = Math.max(1, Math.floor((aloud ? LEAST : facts.hop) * rate));
   for (let at = 0; at < samples.length && source === run; at += step) {
     const block = samples.slice(at, at + step);
