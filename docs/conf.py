@@ -56,7 +56,10 @@ numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 nitpick_ignore_regex = [
     # Types of NumPy, of the standard library and of the source's own shorthands have no page here.
-    (r"py:.*", r"(np|numpy|argparse|socket|zipfile|io|os|pathlib|typing|collections|fractions|re|pickle|pickletools)\..*"),
+    (
+        r"py:.*",
+        r"(np|numpy|argparse|socket|zipfile|io|os|pathlib|typing|collections|fractions|re|pickle|pickletools)\..*",
+    ),
     (r"py:class", r"(Array|Path|Callable|Iterator|Iterable|BinaryIO|Shape|Fraction|optional|dict|tuple|list).*"),
     (r"py:obj", r".*"),  # a word in backticks in a docstring need not be a name that has a page
 ]

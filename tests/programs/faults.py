@@ -1220,7 +1220,10 @@ PLACES = {
         "listen: the clock of the last block": ("arrived - stream.seconds", "arrived"),
     },
     ("cli/listen.py", "Report.entry"): {
-        "listen: an end at its start": ("iso_time(origin + event.end)", "iso_time(origin + event.start)"),
+        "listen: an end at its start": (
+            "max(origin + event.end, self._started[event.head] + event.end - event.start)",
+            "origin + event.start",
+        ),
     },
     ("cli/pool.py", "_answers_of_processes"): {
         "jobs: files twice": ("islice(ours, len(waiting), ahead)", "islice(ours, 0, ahead)"),
