@@ -58,9 +58,17 @@ def seen(model):
 
 
 @pytest.fixture(scope="module")
-def web(seen):
+def one_server(seen):
     with running(seen) as client:
         yield client
+
+
+@pytest.fixture
+def web(one_server):
+    """The server that all tests share, without sessions that others have left."""
+    yield one_server
+    for name in list(one_server.server._sessions):
+        one_server.server.end(name)
 
 
 class Client:

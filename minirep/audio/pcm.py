@@ -108,7 +108,7 @@ class Pcm:
         if clipped > 0.02:
             warn(f"standard input: {100 * clipped:.0f} % of the samples are at full scale (clipped): lower the level")
             self._level = None
-        elif offset > 0.1:
+        elif offset > max(0.1, x.std() / 2):  # deep noise wanders by less
             warn(f"standard input: the samples' mean is {offset:.2f} of full scale, expected 0: is --format right?")
             self._level = None
 
