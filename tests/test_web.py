@@ -385,7 +385,10 @@ def through(web, x, rate, cuts, session=None):
     """Post samples, cut into requests, and the end: all answers."""
     name = session or web.start(rate)
     pieces = [piece for piece in np.split(x, sorted(cuts)) if len(piece)]
-    return [web.ask(f"feed?session={name}", samples(piece)) for piece in pieces] + [web.ask(f"close?session={name}")]
+    try:
+        return [web.ask(f"feed?session={name}", samples(p)) for p in pieces] + [web.ask(f"close?session={name}")]
+    finally:
+        web.post(f"leave?session={name}")
 
 
 def columns(answers):
