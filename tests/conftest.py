@@ -4,6 +4,7 @@ HYPOTHESIS_PROFILE selects the number: ci (the default), quick, mutants or thoro
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from hypothesis import HealthCheck, Phase, settings
 
 TESTS = Path(__file__).parent
 sys.path[:0] = [str(TESTS / "helpers"), str(TESTS / "programs")]  # ``import naive``, ``import mutants``
+
+# A shell starts what it runs in the background with Ctrl-C ignored, which the commands under test would inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Examples are derived from each test's own source, so every run repeats them and every failure can be reproduced.
 _common = {"deadline": None, "derandomize": True, "database": None, "suppress_health_check": list(HealthCheck)}
