@@ -428,7 +428,9 @@ def test_answers_are_the_streams_own(web, seen, length, rate, cuts):
     expected = 255 * (log_mel(whole.read(0, whole.length), RECIPE) - low) / (high - low)
     shown = np.concatenate(list(columns(answers)))
     inner = slice(3, min(len(shown), len(expected)) - 3)
-    assert abs(len(shown) - len(expected)) <= 1 and abs(shown[inner] - expected[inner]).max(initial=0) <= 0.51
+    # Where the sound ends with a window, there is no other that would bring the frames that see its end.
+    assert -1 <= len(expected) - len(shown) <= -(-RECIPE.window // RECIPE.hop)
+    assert abs(shown[inner] - expected[inner]).max(initial=0) <= 0.51
     web.server._sessions = {}
 
 
