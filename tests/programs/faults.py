@@ -184,6 +184,7 @@ TESTS = {
     ),
     "stream.py": ("test_stream_laws.py",),
     ("stream.py", "Stream._classify_due"): ("test_stream.py",),
+    ("stream.py", "Stream.close"): ("test_stream_laws.py", "test_stream.py"),
     ("stream.py", "SlidingLogMel.current"): (
         "test_stream.py::test_windows_are_those_of_the_whole_recording",
         "test_stream_laws.py::test_laws_of_the_gate",
@@ -245,7 +246,10 @@ TESTS = {
     ),
     ("ops.py", "products"): ("test_precision.py::test_a_pointwise_convolution_by_hand",),
     ("reparam.py", "collapse"): ("test_exact.py", "test_precision.py::test_what_cannot_be_is_refused_by_name"),
-    ("files/modelfile.py", "_from_json"): ("test_precision.py::test_no_file_says_that_it_is_rounded",),
+    ("files/modelfile.py", "_from_json"): (
+        "test_precision.py::test_no_file_says_that_it_is_rounded",
+        "test_laws.py::test_a_model_file_round_trips_bit_for_bit",
+    ),
     ("files/modelfile.py", "contents"): ("test_precision.py::test_what_cannot_be_is_refused_by_name",),
     "proof/coarse.py": ("test_precision.py::test_verify_finds_a_backend_that_rounds_otherwise",),
     "files/onnxfile.py": (
