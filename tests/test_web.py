@@ -369,7 +369,7 @@ def test_connections_are_bounded_and_their_places_come_free(seen, monkeypatch):
 def test_sessions_are_bounded_and_end(web, monkeypatch):
     names = [web.start() for _ in range(server.MOST_SESSIONS)]
     assert error(web.post("start?rate=16000")) == 503
-    names[0] = web.start(old=names[0])  # in place of the old one
+    names[0] = web.start(old=names[0])  # instead of the old one
     assert error(web.post("start?rate=16000")) == 503
     web.ask(f"leave?session={names[0]}")
     assert error(web.post(f"close?session={names[0]}")) == 404

@@ -109,7 +109,7 @@ def until(page, expression):
 
 
 def word(page, label):
-    """Wait until this event stands in the page's list, ended."""
+    """Wait until the page's list shows this event as ended."""
     page.wait_for_selector(f'#events li:has(b:text-is("{label}")):not(:has-text("..."))')
 
 

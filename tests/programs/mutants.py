@@ -126,7 +126,7 @@ def forget() -> None:
 
 
 class Planter:
-    """A plugin for pytest that runs the collected tests on each fault, in place of running them once."""
+    """A plugin for pytest that runs the collected tests on each fault instead of once."""
 
     def __init__(self, chosen: dict, folder: str):
         self.chosen, self.folder, self.survived, self.running = chosen, folder, [], {}
