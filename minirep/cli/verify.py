@@ -20,7 +20,7 @@ from ..frontend import log_mel_views
 from ..network import Network
 from ..proof.coarse import with_bfloat16
 from ..proof.exported import with_exported
-from ..proof.verify import VIEWS, Difference, Report, Row, precisions, verify, worst
+from ..proof.verify import Difference, Report, Row, precisions, verify, worst
 from ..recipe import MELS, Recipe
 from ..reparam import STEPS, fuse
 from ..text import one_line, printable
@@ -90,7 +90,7 @@ def run(args) -> int:
     except MinirepError as error:
         raise MinirepError(f"{printable(path)}: {error}") from None
     if args.precision == "bfloat16":
-        report = with_bfloat16(report, network, log_mels, VIEWS)
+        report = with_bfloat16(report, network, log_mels)
     report = with_exported(report, model, args.exported, log_mels) if args.exported else report
     progress.clear()
     keys = published_keys(network) if checkpoint else {}

@@ -56,13 +56,14 @@ class Recorder:
         return self.record(steps.StemStep(x=x, n=n, time=t, freq=f, patch_time=kt, patch_freq=kf,
             conv=self.weights.packed_conv(conv), relu=int(conv.relu), out=out))  # fmt: skip
 
-    def hold_rounded(self, x: PlannedTensor) -> None:
+    def hold_rounded(self, x: PlannedTensor, conv: Conv) -> None:
         """Have scratch memory for more rows of x, or of hidden channels, in bfloat16: AMX reads whole tiles of rows."""
-        self.scratch = max(self.scratch, TILE_FLOATS + 2 * TILE_SIDE * max(x.channels, K_BLOCK))
+        if conv.bfloat16 and TILES:
+            self.scratch = max(self.scratch, TILE_FLOATS + 2 * TILE_SIDE * max(x.channels, K_BLOCK))
 
     def pointwise(self, x: PlannedTensor, conv: Conv, stride=(1, 1), residual=0, relu=False) -> PlannedTensor:
         n, t, f, _ = x.shape
-        self.hold_rounded(x)
+        self.hold_rounded(x, conv)
         out = PlannedTensor(self, (n, -(-t // stride[0]), -(-f // stride[1]), conv.weight.shape[-1]))
         return self.record(steps.PointwiseStep(x=x, time=t, freq=f, channels=x.channels,
             time_stride=stride[0], freq_stride=stride[1], rows=out.rows, conv=self.weights.packed_conv(conv),
@@ -84,8 +85,8 @@ class Recorder:
             x = self.pointwise(x, conv)
         if apart:
             return self.pointwise(x, convs[-1], residual=residual, relu=True)
-        self.hold_rounded(x)
         expand, project = convs[-2:]
+        self.hold_rounded(x, expand)
         return self.record(steps.ExpandProjectStep(x=x, rows=x.rows, channels=x.channels,
             expand=self.weights.packed_conv(expand), project=self.weights.packed_conv(project), relu=int(expand.relu),
             residual=residual, out=PlannedTensor(self, (*x.shape[:3], project.weight.shape[-1]))))  # fmt: skip

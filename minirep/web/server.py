@@ -105,7 +105,7 @@ class Server(ThreadingTCPServer):
         return port == str(self._port) and name in self._names
 
     def start(self, rate: int, old: str) -> str:
-        """A new session, in place of the page's ``old`` one; returns its name."""
+        """Start a session instead of the page's ``old`` one; returns its name."""
         session, name = Session(self.bench, rate), secrets.token_urlsafe(9)
         self.end(old)
         with self._changing:
