@@ -30,8 +30,11 @@ extensions = [
     "cli_reference",
     "code_links",
     "drawing",
+    "interactive",
     "mathml",
+    "paths",
     "plain_docstrings",
+    "sounds",
     "source_links",
 ]
 exclude_patterns = ["_build", "_extensions", "jupyter_execute", "**.ipynb_checkpoints", "**/README.md"]

@@ -1,4 +1,4 @@
-"""The shape of a network before anything is merged, and trees made from it: `build` and `random_network`.
+"""The shape of a network before merging, and trees made from it: `build` and `random_network`.
 
 Sources: Lau, Rehman, Po, "AudioRepInceptionNeXt", 2024, section 3; Lau, Rehman, Xie, Ma, "AudioInceptionNeXt", 2023,
 section 2.
@@ -26,13 +26,32 @@ def _counts(values: Iterable[object], most: int) -> bool:
 
 @dataclass(frozen=True)
 class Architecture:
-    """The shape of a network before anything is merged.
+    """The shape of a network before merging.
 
-    ``time_kernels[i]`` and ``freq_kernels[i]`` are the sizes of the depthwise branches of stage i along each axis
-    (odd, largest first as published, but any set will do). AudioRepInceptionNeXt sums the branches of one axis;
-    AudioInceptionNeXt pairs the j-th along time with the j-th along frequency. ``order`` is the order of the axes in a
-    block, ``expansion`` how many times as wide it is between its last two convolutions.
+    Parameters
+    ----------
+    kind : str
+        "AudioRepInceptionNeXt" sums the depthwise branches of one axis; "AudioInceptionNeXt" pairs the j-th along time
+        with the j-th along frequency.
+    width : int
+        Channels of the stem and of stage 1; every later stage doubles them.
+    depths : tuple of int
+        Blocks of each stage.
+    time_kernels, freq_kernels : tuple of tuples of int
+        Sizes of the branches of each stage along each axis: odd, largest first as published.
+    time_strides, freq_strides : tuple of int
+        Strides of the first block of each stage.
+    expansion : int
+        How many times as many channels a block has between its last two convolutions.
+    heads : dict of str to int
+        Number of classes of each head.
+    frames : int
+        Length of the log-mels in training: sets the head's pooling window.
+    order : str
+        Order of the axes in a block, "time-frequency" or "frequency-time".
 
+    Examples
+    --------
     >>> Architecture(width=8).widths
     (8, 16, 32, 64)
     """
@@ -73,7 +92,7 @@ class Architecture:
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Channels of each stage: doubled from one to the next."""
+        """Channels of each stage."""
         return tuple(self.width * 2**i for i in range(len(self.depths)))
 
     @property
@@ -88,7 +107,7 @@ class Architecture:
 
 
 def build(arch: Architecture, array: Supply, merged: bool = False) -> Network:
-    """Assemble the tree of an architecture; ``array(name, shape)`` supplies each tensor.
+    """Build the tree of an architecture; ``array(name, shape)`` supplies each tensor.
 
     Names are the paths of the tree: "stem.weight", "stages.0.2.paths.0.1.branches.0.bn.mean", "heads.class.bias".
     ``merged``: each depthwise layer holds one kernel, its largest, with a bias, and no branches with batch norms.
@@ -147,9 +166,15 @@ def _block(arch: Architecture, array: Supply, merged: bool, stage: int, number: 
 
 
 def random_network(architecture: Architecture, seed: int = 0, dtype: type | str = np.float32) -> Network:
-    """Make an untrained network with lively weights and batch-norm statistics, for tests, benchmarks and tutorials.
+    """Make an untrained network with random weights and batch-norm statistics, for tests, benchmarks and tutorials.
 
-    Weights are scaled by their fan-in (He et al., 2015), so activations neither vanish nor explode.
+    Parameters
+    ----------
+    architecture : Architecture
+    seed : int
+    dtype : type or str
+        Floating point. Weights are scaled by their fan-in (He et al., 2015), so that activations neither vanish nor
+        explode.
     """
     rng = np.random.default_rng(seed)
 

@@ -1,4 +1,4 @@
-"""Does a tree fit together? Every shape is held against its neighbours before a network is used or stored."""
+"""Check that the shapes in a tree fit together, before a network is used or stored."""
 
 import math
 import numbers

@@ -25,16 +25,21 @@ Forward = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a classifier says of one recording.
+    """The probabilities that a classifier gives for one recording.
 
-    ``probabilities[head]`` is a vector over ``labels[head]``; most networks have the one head "class".
+    Attributes
+    ----------
+    probabilities : dict of str to array (classes,)
+        Of each head; most networks have the one head "class".
+    labels : dict of str to tuple of str
+        Names of the classes of each head, in the same order.
     """
 
     probabilities: dict[str, np.ndarray]
     labels: dict[str, tuple[str, ...]]
 
     def top(self, n: int = 5, head: str | None = None) -> list[tuple[str, float]]:
-        """The n most probable (label, probability), of the first head unless another is named."""
+        """Return the n most probable (label, probability), of the first head unless another is named."""
         head = next(iter(self.probabilities)) if head is None else head
         expect(head in self.probabilities, f"head: found {head!r}, expected one of {', '.join(self.probabilities)}")
         p = self.probabilities[head]
@@ -46,10 +51,21 @@ class Prediction:
 
 
 class Classifier:
-    """A network with the recipe that makes its input and the labels that name its output.
+    """A network with the recipe of its input and the labels of its output.
 
-    Safe to share between threads: nothing in it changes after it is made, but that its backend is prepared (weights
-    packed, kernels compiled) when it is first used, or by `prepare`.
+    Threads may share it: it does not change, except that its backend is prepared (weights packed, kernels compiled)
+    when it is first used, or by `prepare`.
+
+    Parameters
+    ----------
+    network : Network
+    recipe : Recipe
+    labels : dict of str to tuple of str, optional
+        Names of the classes of each head; by default numbers.
+    provenance : dict of str to str, optional
+        Origin of the weights, and settings such as a ``threshold`` for streams.
+    backend, threads
+        As in `minirep.load`.
     """
 
     def __init__(
@@ -79,24 +95,39 @@ class Classifier:
         return self._chosen
 
     def prepare(self) -> None:
-        """Choose the backend and pack its weights now; raises MinirepError where the backend asked for is missing."""
+        """Choose the backend and pack its weights now; MinirepError if the backend is missing."""
         self._prepared  # noqa: B018 (a property that remembers)
 
     @property
     def backend(self) -> str:
-        """What computes: "numpy" or "numba"."""
+        """The backend in use: "numpy" or "numba"."""
         return self._prepared[0]
 
     @property
     def precision(self) -> str:
-        """In what it computes: "float32", or what `load` was told (`minirep.precision`)."""
+        """The precision of the network: "float32", or that given to `load` (`minirep.precision`)."""
         return precision_of(self.network)
 
     def classify(self, source: Any, rate: int | None = None, views: int | None = None) -> Prediction:
-        """Classify a file (path or binary stream), or mono samples (n,) together with their rate.
+        """Classify a recording.
 
-        The recording is resampled to the recipe's rate if it has another, cut into views (the recipe's number unless
-        given), and the probabilities of the views are averaged. A file says its own rate: another is an error.
+        Parameters
+        ----------
+        source : path, binary stream, Recording or array (n,)
+            A sound file, or mono samples.
+        rate : int, optional
+            Samples a second, of an array. A file has its own rate, and another one is an error.
+        views : int, optional
+            Number of clips whose probabilities are averaged, evenly spaced; by default the recipe's.
+
+        Returns
+        -------
+        Prediction
+
+        Raises
+        ------
+        MinirepError
+            For a recording that cannot be read, and for an argument that does not fit.
         """
         if isinstance(source, (str, Path)) or (hasattr(source, "read") and not isinstance(source, Recording)):
             source = open_recording(source)
@@ -113,7 +144,7 @@ class Classifier:
         return Prediction(probabilities, self.labels)
 
     def probabilities(self, log_mels: np.ndarray) -> dict[str, np.ndarray]:
-        """{head: (N, classes)} of log-mels (N, frames, 128), any number of frames.
+        """Compute {head: (N, classes)} of log-mels (N, frames, 128), with any number of frames.
 
         Raises MinirepError where the network's numbers overflow, so that there is no probability to give.
         """
@@ -135,7 +166,7 @@ class Classifier:
         return probabilities
 
     def fused(self) -> "Classifier":
-        """The same classifier with its network merged (see `minirep.fuse`)."""
+        """Return the same classifier with its network merged (see `minirep.fuse`)."""
         return Classifier(fuse(self.network), self.recipe, self.labels, self.provenance, self._wanted, self.threads)
 
     def __repr__(self) -> str:

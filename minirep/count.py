@@ -2,7 +2,8 @@
 
 Parameters are the learnable ones (of a batch norm: scale and shift). Multiply-adds are the products of convolutions and
 linear layers; biases, ReLU, pooling, softmax and the identity are free. The papers' totals also hold two operations for
-each element that passes a batch norm, so these are counted beside, as ``norm_ops``: the published figures are the sum.
+each element that passes a batch norm, so these are counted separately, as ``norm_ops``: the published figures are the
+sum.
 """
 
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ def _norm_ops(conv: Conv, positions: int) -> int:
 
 
 def costs(network: Network, frames: int, mels: int = MELS) -> list[Cost]:
-    """The stem, the stages and the heads, for one example of ``frames`` x ``mels``."""
+    """Count the stem, the stages and the heads, for one example of ``frames`` x ``mels``."""
     stem, t, f = network.stem, -(-frames // 2), -(-mels // 2)
     sums = parameters(stem), t * f * stem.weight.size, _norm_ops(stem, t * f)
     t, f = -(-t // 2), -(-f // 2)  # the pooling
@@ -62,6 +63,6 @@ def costs(network: Network, frames: int, mels: int = MELS) -> list[Cost]:
 
 
 def total(rows: list[Cost]) -> Cost:
-    """All rows summed; the shape is the last row's."""
+    """Return the sum of all rows; the shape is the last row's."""
     sums = (sum(getattr(row, name) for row in rows) for name in ("parameters", "multiply_adds", "norm_ops"))
     return Cost("total", rows[-1].shape, *sums)

@@ -1,21 +1,21 @@
-"""The one error that callers need to catch, and the one warning."""
+"""The error that callers catch, and the warning that minirep issues."""
 
 import warnings
 
 
 class MinirepError(Exception):
-    """Something a user can cause or mend: a bad file, a bad argument, a missing extra.
+    """An error that a user can cause or correct: a bad file, a bad argument, a missing extra.
 
     The message is one line that names what was found and what was expected.
     """
 
 
 class MinirepWarning(UserWarning):
-    """Something that was read may not be what was meant: a file that was cut, or two in one."""
+    """A file may not be what was meant: it is truncated, or two files in one."""
 
 
 class MissingExtra(MinirepError):
-    """An optional package is not installed; the message gives the ``pip install`` that adds it."""
+    """An optional package is not installed; the message gives the ``pip install`` command that adds it."""
 
     def __init__(self, package: str, extra: str, purpose: str, instead: str = ""):
         super().__init__(

@@ -25,7 +25,7 @@ CHUNK = 1 << 20  # products worked on at a time in `_matmul`
 
 
 def sqrt(x: Array) -> Array:
-    """The square root; of exact fractions it is taken exactly, and must be rational. Symbols take it themselves."""
+    """Compute the square root; of exact fractions it is exact, and must be rational. Symbols take it themselves."""
     if x.dtype != object:
         return np.sqrt(x)
     known = (Rational, float)
@@ -99,10 +99,11 @@ class DoubleDouble(NDArrayOperatorsMixin):
         return DoubleDouble(self.high.copy(), self.low.copy())
 
     def rounded(self, dtype: Any) -> Array:
-        """Round each number once, to nearest, ties to even, to a type of at most 51 bits: float16 or float32.
+        """Round each number once, to nearest, ties to even, to float16 or float32.
 
-        ``high`` alone may lie just between two numbers of the type, and ``low`` says to which side: so ``high`` is
-        first moved to its neighbour with an odd last bit where ``low`` is not zero, which no later rounding can undo.
+        ``high`` alone may lie just between two numbers of the type, and ``low`` has the sign of the remainder: so
+        ``high`` is first moved to its neighbour with an odd last bit where ``low`` is not zero, which no later rounding
+        can undo.
         """
         odd = self.high.view(np.int64) & 1 == 1
         toward = np.nextafter(self.high, np.copysign(np.inf, self.low))
@@ -157,7 +158,7 @@ def _divide(a: DoubleDouble, b: DoubleDouble) -> DoubleDouble:
 
 
 def _sqrt(a: DoubleDouble) -> DoubleDouble:
-    """One step of Newton's from the float64 root, which doubles its digits."""
+    """Take one step of Newton's method from the float64 root, which doubles its digits."""
     root = np.sqrt(a.high)
     square = DoubleDouble(*two_product(root, root))
     correction = np.divide(_subtract(a, square).high, 2 * root, out=np.zeros_like(root), where=root > 0)

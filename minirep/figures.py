@@ -29,17 +29,17 @@ TICKS = (100, 300, 1000, 3000, 10000)  # Hz
 
 
 def picture_format(path) -> str:
-    """The format that a picture's name asks for, if it can be drawn; to be called before the work that it is for."""
+    """Return the format in a picture's name, if it can be drawn; call it before the work on the picture."""
     writable(path)
     known = figure_type()().canvas.get_supported_filetypes()
     form = Path(path).suffix[1:].lower()
     endings = f".{', .'.join(sorted(known))}"
-    expect(form in known, f"{path}: found no ending for a picture, expected .png or one of {endings}")
+    expect(form in known, f"{path}: found no picture format, expected a name that ends in .png or one of {endings}")
     return form
 
 
 def figure_type():
-    """Matplotlib's Figure; MissingExtra where it is not installed."""
+    """Return Matplotlib's Figure; MissingExtra where it is not installed."""
     try:
         from matplotlib.figure import Figure  # on its own, without a screen or anything shared
     except ImportError as error:
@@ -57,8 +57,8 @@ def _save(figure, path, dpi: int = 100) -> None:
 def draw_confusion(matrix: np.ndarray, labels, path, title: str = "") -> None:
     """Write a picture of a confusion matrix (C, C), rows true and columns predicted, to ``path`` (.png, .svg, .pdf).
 
-    A cell's shade is its share of its row, so that rare classes show as well as frequent ones. Up to 30 classes the
-    numbers stand in the cells.
+    A cell's shade is its share of its row, so that rare classes show as well as frequent ones. Up to 30 classes, the
+    cells contain the numbers.
     """
     classes = len(matrix)
     ticks = range(0, classes, -(-classes // MAX_NAMES))
@@ -139,7 +139,7 @@ def draw_timeline(picture: LongLogMel, events: list[Event], path, title: str = "
 
 
 def _lanes(events: list[Event]) -> list[tuple[str, list[Event]]]:
-    """(label, its events): those heard most come first, and what does not fit is left out."""
+    """(label, its events): the longest come first, and those that do not fit are omitted."""
     heads = {event.head for event in events}
     lanes: dict[str, list[Event]] = {}
     for event in events:

@@ -1,12 +1,11 @@
-"""From samples to the log-mel spectrogram: the picture of a sound that the networks look at.
+"""From samples to the log-mel spectrogram, the input of the networks.
 
-A sound is cut into short overlapping frames; each frame's Fourier transform tells how strong every frequency is in it;
-128 triangular "mel" bands gather those strengths the way hearing does, fine at low and coarse at high frequencies; and
-the logarithm turns ratios of loudness into differences. The result has one row a frame and one column a band.
+A short-time Fourier transform (STFT) gives the strength of every frequency in short overlapping frames. A mel filter
+bank sums them up in 128 triangular bands, fine at low and coarse at high frequencies, as hearing does. The logarithm
+turns ratios of loudness into differences. The result has one row a frame and one column a band.
 
-The mel scale is that of Young et al., "The HTK Book", section 5.4; the parameters are the recipes' (`minirep.recipe`).
-Everything is computed in float64: a quiet band is a small difference of large numbers, and a float32 transform is off
-by up to 4e-3 in the logarithm where this one is off by less than 1e-6.
+The mel scale is that of Young et al., "The HTK Book", section 5.4. Everything is computed in float64: a quiet band is
+a small difference of large numbers, so that float32 is off by up to 4e-3 in the logarithm, float64 by less than 1e-6.
 """
 
 from functools import lru_cache
@@ -25,7 +24,7 @@ GROUP = 16  # mel bands that are summed up together
 
 
 def hertz_to_mel(hertz: Array | float) -> Array:
-    """Pitch on the HTK mel scale: nearly linear below 700 Hz, logarithmic above.
+    """Convert hertz to the HTK mel scale: nearly linear below 700 Hz, logarithmic above.
 
     >>> round(float(hertz_to_mel(1000.0)))
     1000
@@ -34,13 +33,13 @@ def hertz_to_mel(hertz: Array | float) -> Array:
 
 
 def mel_to_hertz(mel: Array | float) -> Array:
-    """The inverse of `hertz_to_mel`."""
+    """Convert mel to hertz: the inverse of `hertz_to_mel`."""
     return 700.0 * (10.0 ** (np.asarray(mel) / 2595.0) - 1.0)
 
 
 @lru_cache(maxsize=8)
 def mel_bands(rate: int, bands: int = MELS) -> Array:
-    """The triangular bands as a matrix (1025, bands): the weight of each FFT bin in each band.
+    """Return the mel filter bank as a matrix (1025, bands): the weight of each FFT bin in each band.
 
     ``bands + 2`` points lie evenly on the mel scale from 0 Hz to ``rate / 2``; band b rises from point b to 1 at point
     b + 1 and falls to 0 at point b + 2.
@@ -55,7 +54,7 @@ def mel_bands(rate: int, bands: int = MELS) -> Array:
 
 @lru_cache(maxsize=8)
 def band_groups(rate: int) -> list[tuple[slice, slice, Array]]:
-    """(bands, bins, weights) of a few neighbouring bands at a time, with only the bins that they reach.
+    """Return (bands, bins, weights) of a few neighbouring bands at a time, with only the bins that they reach.
 
     Nearly all of the matrix of `mel_bands` is zeros; these groups hold less than a tenth of it.
     """
@@ -69,15 +68,14 @@ def band_groups(rate: int) -> list[tuple[slice, slice, Array]]:
 
 
 def hann(length: int) -> Array:
-    """The periodic Hann window: one whole cosine period over ``length`` samples."""
+    """Return the periodic Hann window: one whole cosine period over ``length`` samples."""
     return 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(length) / length)
 
 
 def log_mel(samples: Array, recipe: Recipe | str) -> Array:
-    """The log-mel spectrogram of mono samples at the recipe's rate.
+    """Compute the log-mel spectrogram of mono samples at the recipe's rate: (n,) -> (1 + n // hop, 128) float32.
 
-    samples (n,) -> (1 + n // hop, 128) float32. Frame t is centred on sample ``t * hop``; beyond its ends the recording
-    is taken as silent.
+    Frame t is centred on sample ``t * hop``. Zeros pad the recording at both ends.
     """
     recipe = get_recipe(recipe)
     count = 1 + len(samples) // recipe.hop
@@ -89,10 +87,9 @@ def log_mel(samples: Array, recipe: Recipe | str) -> Array:
 
 
 def cut_frames(samples: Array, first: int, last: int, recipe: Recipe) -> Array:
-    """The samples under the windows of the frames [first, last): (last - first, window) float64.
+    """Cut the samples under the windows of the frames [first, last): (last - first, window) float64.
 
-    The window sits in the middle of 2048 samples. Only the samples under it matter, and where they start in the
-    transform changes phases, not magnitudes: so these are all that is cut out.
+    A transform of 2048 samples has the window in its middle. Where the window lies changes phases, not magnitudes.
     """
     start = first * recipe.hop - centre_offset(recipe)
     stop = (last - 1) * recipe.hop - centre_offset(recipe) + recipe.window
@@ -103,15 +100,15 @@ def cut_frames(samples: Array, first: int, last: int, recipe: Recipe) -> Array:
 
 
 def centre_offset(recipe: Recipe) -> int:
-    """Samples from the start of a frame's window to the sample that the frame is centred on."""
+    """Return the samples from the start of a frame's window to the sample that the frame is centred on."""
     return FFT_SIZE // 2 - (FFT_SIZE - recipe.window) // 2
 
 
 def log_mel_of_frames(frames: Array, recipe: Recipe) -> Array:
-    """The rows of the log-mel spectrogram from the samples under their windows: (n, window) -> (n, 128) float32.
+    """Compute rows of the log-mel spectrogram from the samples under their windows: (n, window) -> (n, 128) float32.
 
-    A frame's row is the same, bit for bit, whichever frames come with it (`minirep.stream` computes each only once):
-    how a library multiplies matrices, and so rounds, depends on their sizes, and these are always ``BLOCK`` rows.
+    A row is the same, bit for bit, whichever frames come with it (`minirep.stream` computes each only once). How a
+    matrix product rounds depends on the sizes of its matrices, which are always ``BLOCK`` rows here.
     """
     window = hann(recipe.window)
     out = np.empty((len(frames), MELS), np.float32)
@@ -126,7 +123,7 @@ def log_mel_of_frames(frames: Array, recipe: Recipe) -> Array:
 
 
 def view_starts(length: int, recipe: Recipe, views: int) -> list[int]:
-    """Where the views of a recording of ``length`` samples (at least one clip) start: spread evenly, ends included.
+    """Return where views of a recording of ``length`` samples (at least one clip) start: evenly spaced, ends included.
 
     >>> from minirep.recipe import RECIPES
     >>> view_starts(200000, RECIPES["vggsound"], 2)
@@ -138,13 +135,22 @@ def view_starts(length: int, recipe: Recipe, views: int) -> list[int]:
 def log_mel_views(
     samples: Array | Recording, rate: int | None, recipe: Recipe | str, views: int | None = None
 ) -> Array:
-    """The log-mel views that the networks classify.
+    """Compute the log-mel views of a recording, which the networks classify.
 
-    samples: mono (n,) at ``rate`` samples a second, or a `minirep.audio.Recording` (its own rate; pass None). They are
-    resampled to the recipe's rate if they have another. ``views`` defaults to the recipe's. Gives (V, frames, 128)
-    float32. A recording of at least one clip is cut into V stretches of ``clip - 1`` samples; a shorter one gives V
-    equal views filled up by repeating its last frame (or sample, where the recipe says so). Only the samples of the
-    views asked for are read.
+    Parameters
+    ----------
+    samples : array (n,) or Recording
+        Mono. They are resampled if the recipe has another rate. Only the samples of the views are read.
+    rate : int or None
+        Samples a second; None for a `minirep.audio.Recording`, which has its own.
+    recipe : Recipe or str
+    views : int, optional
+        Evenly spaced stretches of one clip; by default the recipe's number.
+
+    Returns
+    -------
+    (V, frames, 128) float32
+        A recording shorter than a clip gives V equal views, filled up with its last frame (or sample: see `Recipe`).
     """
     recipe = get_recipe(recipe)
     views = recipe.count_views(views)
@@ -161,5 +167,5 @@ def log_mel_views(
 
 
 def pad_frames(frames: Array, recipe: Recipe) -> Array:
-    """Repeat the last frame up to the recipe's number: (t, 128) -> (frames, 128)."""
+    """Repeat the last frame up to the recipe's number of frames: (t, 128) -> (frames, 128)."""
     return np.pad(frames[: recipe.frames], ((0, max(0, recipe.frames - len(frames))), (0, 0)), mode="edge")

@@ -12,7 +12,7 @@
 
 AudioRepInceptionNeXt's block has one path of two layers (time, frequency) with several branches and the identity in
 each; AudioInceptionNeXt's has several paths of two layers with one branch each and no identity, and no ReLU after
-``entry`` and after the expanding convolution. That is all that tells the two apart, and each layer names its own axis.
+``entry`` and after the expanding convolution. There is no other difference, and each layer has its own axis.
 There is no flag for "merged": `minirep.fuse` maps a tree to a tree, and both go through this one forward pass.
 
 Source: Lau, Rehman, Po, "AudioRepInceptionNeXt", 2024, section 3; AudioInceptionNeXt: Lau, Rehman, Xie, Ma, 2023,
@@ -80,7 +80,7 @@ class Block:
 
     @property
     def layers(self) -> list[Depthwise]:
-        """The depthwise layers of all paths."""
+        """Depthwise layers of all paths."""
         return [layer for path in self.paths for layer in path]
 
     @property
@@ -90,7 +90,7 @@ class Block:
         return [self.entry, *branches, *self.expand_project, *([self.shortcut] if self.shortcut else [])]
 
     def map_layers(self, change: Callable[[Depthwise], Depthwise]) -> Block:
-        """The same block with every depthwise layer changed."""
+        """Return the block with every depthwise layer changed."""
         return replace(self, paths=tuple(tuple(change(layer) for layer in path) for path in self.paths))
 
 
@@ -117,7 +117,7 @@ class Network:
 
     @property
     def classes(self) -> dict[str, int]:
-        """How many classes each head has."""
+        """Number of classes of each head."""
         return {head: linear.bias.size for head, linear in self.heads.items()}
 
     @property
@@ -127,7 +127,7 @@ class Network:
 
     @property
     def layers(self) -> list[Depthwise]:
-        """The depthwise layers of all blocks."""
+        """Depthwise layers of all blocks."""
         return [layer for block in self.blocks.values() for layer in block.layers]
 
     @property
@@ -136,11 +136,8 @@ class Network:
         return [self.stem, *(conv for block in self.blocks.values() for conv in block.convs)]
 
     def map_blocks(self, change: Callable[[Block], Block]) -> Network:
-        """The same network with every block changed."""
+        """Return the network with every block changed."""
         return replace(self, stages=tuple(tuple(map(change, blocks)) for blocks in self.stages))
-
-
-# --- the forward pass ---------------------------------------------------------------------------------------------
 
 
 def block_forward(block: Block, x: Array, ops: Any = numpy_ops) -> Array:
@@ -157,15 +154,21 @@ def block_forward(block: Block, x: Array, ops: Any = numpy_ops) -> Array:
 
 
 def stages(network: Network, log_mels: Array, ops: Any = numpy_ops) -> Iterator[tuple[str, Array]]:
-    """Run the network, yielding ("stem", y), ("stage1", y) ... with y in (N, T, F, C).
+    """Run the network and yield ("stem", y), ("stage1", y) ... with y in (N, T, F, C).
 
-    log_mels: (N, frames, 128), or one example (frames, 128). Stage i is at 1 / 2^(i + 1) of the input's resolution.
+    Parameters
+    ----------
+    network : Network
+    log_mels : array (N, frames, 128), or one example (frames, 128)
+        Stage i has 1 / 2^(i + 1) of its resolution.
+    ops : module or object
+        The operations of `minirep.ops`.
     """
     return stage_ends(network, walk(as_network(network), as_input(network, log_mels), ops))
 
 
 def walk(network: Network, x: Any, ops: Any = numpy_ops) -> Iterator[tuple[str, Any]]:
-    """Run the network on an input (N, T, F, 1), or on what stands for one in ``ops``, yielding after every block."""
+    """Run the network on an input (N, T, F, 1), or what represents one in ``ops``, and yield after every block."""
     x = ops.stem(x, network.stem)  # (N, T / 4, F / 4, w)
     yield "stem", x
     for name, block in network.blocks.items():  # "stages.0.0" ... "stages.3.2"
@@ -174,7 +177,7 @@ def walk(network: Network, x: Any, ops: Any = numpy_ops) -> Iterator[tuple[str, 
 
 
 def stage_ends(network: Network, steps: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
-    """Of a walk, yield the stem and what the last block of each stage yields, as "stage1" to "stage4"."""
+    """Yield the stem of a walk, and the outputs of the last block of each stage as "stage1" to "stage4"."""
     names = {f"stages.{i}.{len(blocks) - 1}": f"stage{i + 1}" for i, blocks in enumerate(network.stages)}
     return ((names.get(name, name), x) for name, x in steps if name == "stem" or name in names)
 
@@ -191,12 +194,6 @@ def forward(network: Network, log_mels: Array, ops: Any = numpy_ops) -> dict[str
     return {name: ops.head(x, network.pool, linear) for name, linear in network.heads.items()}
 
 
-def logits(network: Network, log_mels: Array, ops: Any = numpy_ops) -> dict[str, Array]:
-    """Return the heads before their softmax, at every pooling position: {head: (N, T', F', classes)}."""
-    x = features(network, log_mels, ops)
-    return {name: numpy_ops.logits(x, network.pool, linear) for name, linear in network.heads.items()}
-
-
 def as_network(network: Network) -> Network:
     """Return the network itself; MinirepError for anything else."""
     found = type(network).__name__
@@ -205,7 +202,7 @@ def as_network(network: Network) -> Network:
 
 
 def as_input(network: Network, log_mels: Array) -> Array:
-    """(N, frames, mels) or (frames, mels) -> (N, frames, mels, 1) in the network's dtype."""
+    """Convert (N, frames, mels) or (frames, mels) to (N, frames, mels, 1) in the network's dtype."""
     x = np.asarray(log_mels)
     x = x[None] if x.ndim == 2 else x
     found = f"log-mels: found an array of shape {np.shape(log_mels)} and type {x.dtype}"

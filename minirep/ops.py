@@ -31,12 +31,12 @@ TILE_NUMBERS = 1 << 16  # worked on at a time where that helps: 256 KiB in float
 
 
 def relu(x: Array | float) -> Array:
-    """Negative values become zero."""
+    """Replace negative values by zero."""
     return np.maximum(x, 0)
 
 
 def conv2d(x: Array, weight: Array, stride: tuple[int, int], padding: tuple[int, int]) -> Array:
-    """A full convolution: every output sees a patch of every input channel.
+    """Convolve over both axes: every output depends on a patch of every input channel.
 
     x (N, T, F, Cin), weight (kt, kf, Cin, Cout), ``padding`` zeros at both ends of each axis
     -> (N, T', F', Cout) with T' = (T + 2 padding - kt) // stride + 1, and F' alike.
@@ -52,28 +52,28 @@ def conv2d(x: Array, weight: Array, stride: tuple[int, int], padding: tuple[int,
 
 
 def max_pool(x: Array) -> Array:
-    """The largest of each 3 x 3 neighbourhood, at every second position of both axes: halves T and F, rounding up."""
+    """Take the maximum of 3 x 3 windows at stride 2 along both axes: halves T and F, rounding up."""
     t, f = x.shape[1:3]
     x = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf)  # beyond the edges nothing is larger
     return reduce(np.maximum, [x[:, i : i + t : 2, j : j + f : 2] for i in range(3) for j in range(3)])
 
 
 def matmul(x: Array, weight: Array) -> Array:
-    """A 1 x 1 convolution: (N, T, F, Cin) times (Cin, Cout) -> (N, T, F, Cout), as one product of two matrices."""
+    """Compute a 1 x 1 convolution, (N, T, F, Cin) by (Cin, Cout) -> (N, T, F, Cout), as one matrix product."""
     return (x.reshape(-1, x.shape[-1]) @ weight).reshape(*x.shape[:-1], weight.shape[-1])
 
 
 def depthwise_conv(x: Array, weight: Array, axis: int) -> Array:
-    """A depthwise convolution: every channel is filtered along one axis with a kernel of its own.
+    """Filter every channel along one axis with its own kernel: a depthwise convolution.
 
-    x (N, T, F, C), weight (k, C) with k odd, axis 1 (time) or 2 (frequency) -> (N, T, F, C). Beyond the ends are zeros.
+    x (N, T, F, C), weight (k, C) with k odd, axis 1 (time) or 2 (frequency) -> (N, T, F, C). Zeros pad both ends.
 
     Along the axis it is a product with a band matrix, whose rows hold the kernel, each one place further right:
 
-        | w1 w2  0  0 |      k = 3, an axis of 4; where a tap would meet the zeros beyond the ends, the kernel is cut
+        | w1 w2  0  0 |      k = 3, an axis of 4. At the ends, the taps that would meet the padding are cut off.
         | w0 w1 w2  0 |
-        |  0 w0 w1 w2 |      That is more multiplications than the kernel has taps, but matrix products do many at
-        |  0  0 w0 w1 |      once, where adding up one tap after the other would go through all of x for each.
+        |  0 w0 w1 w2 |      This takes more multiplications than the kernel has taps, but a matrix product does
+        |  0  0 w0 w1 |      many at once, while a sum over the taps would read all of x for each tap.
 
     A long axis is cut into pieces of at most BAND outputs, which share one matrix.
     """
@@ -91,7 +91,7 @@ def depthwise_conv(x: Array, weight: Array, axis: int) -> Array:
 
 
 def band_matrices(weight: Array, rows: int) -> Array:
-    """(k, C) -> (C, rows, rows + k - 1): in row i the kernel stands in columns i to i + k - 1, all else is 0."""
+    """Build band matrices (k, C) -> (C, rows, rows + k - 1): row i has the kernel in columns i to i + k - 1."""
     k, channels = weight.shape
     padded = np.zeros((channels, rows + k - 1 + rows - 1), weight.dtype)
     padded[:, rows - 1 : rows - 1 + k] = weight.T
@@ -99,19 +99,19 @@ def band_matrices(weight: Array, rows: int) -> Array:
 
 
 def batch_norm(x: Array, bn: BatchNorm) -> Array:
-    """Batch norm with its running statistics (Ioffe and Szegedy, 2015): (x - mean) / deviation, rescaled."""
+    """Normalise with running statistics (Ioffe and Szegedy, 2015): (x - mean) / deviation, then scale and shift."""
     return (x - bn.mean) * (bn.scale / sqrt(bn.variance + bn.eps)) + bn.shift
 
 
 def average_pool(x: Array, window: tuple[int, int]) -> Array:
-    """The mean over a window sliding in steps of one: (N, T, F, C) -> (N, T - wt + 1, F - wf + 1, C)."""
+    """Average over a window at stride 1: (N, T, F, C) -> (N, T - wt + 1, F - wf + 1, C)."""
     total = sliding_window_view(x, window, axis=(1, 2)).sum(axis=(-2, -1))
     # Of exact numbers the mean stays exact: Fraction(0) may have become the int 0, and 0 / 4 would be a float.
     return total / (Fraction(math.prod(window)) if x.dtype == object else math.prod(window))
 
 
 def softmax(x: Array) -> Array:
-    """exp(x) over its sum along the last axis; the largest is taken off first so that nothing overflows."""
+    """Divide exp(x) by its sum along the last axis; the maximum is subtracted first so that nothing overflows."""
     e = np.exp(x - x.max(axis=-1, keepdims=True))
     return e / e.sum(axis=-1, keepdims=True)
 
@@ -120,10 +120,7 @@ def softmax(x: Array) -> Array:
 
 
 def epilogue(y: Array, conv: Conv, residual: Array | None = None) -> Array:
-    """What follows a convolution's sums: its bias, its batch norm, a residual, a ReLU, as far as it has them.
-
-    ``y`` has just been made by the convolution and belongs to nobody else, so it is changed in place.
-    """
+    """Apply what follows a convolution's sums, in place: its bias, batch norm, residual and ReLU, if it has them."""
     if conv.bias is not None:
         y += conv.bias
     if conv.bn is not None:
@@ -134,23 +131,23 @@ def epilogue(y: Array, conv: Conv, residual: Array | None = None) -> Array:
 
 
 def stem(x: Array, conv: Conv) -> Array:
-    """(N, T, 128, 1) -> (N, T/4, 32, w): a 5 x 7 convolution at every second position, then the pooling."""
+    """Apply the stem, (N, T, 128, 1) -> (N, T/4, 32, w): a 5 x 7 convolution at stride 2, then max pooling."""
     kt, kf = conv.weight.shape[:2]
     return max_pool(epilogue(conv2d(x, conv.weight, (2, 2), (kt // 2, kf // 2)), conv))
 
 
 def products(x: Array, conv: Conv) -> Array:
-    """The sums of a 1 x 1 convolution. In bfloat16 its factors are rounded; products and sums are float32."""
+    """Compute the sums of a 1 x 1 convolution. In bfloat16 its factors are rounded; products and sums are float32."""
     return matmul(round_bfloat16(x) if conv.bfloat16 else x, conv.weight)
 
 
 def pointwise(x: Array, conv: Conv, stride: tuple[int, int] = (1, 1)) -> Array:
-    """A 1 x 1 convolution at every stride-th position: (N, T, F, Cin) -> (N, T', F', Cout), rounding up."""
+    """Apply a 1 x 1 convolution with a stride: (N, T, F, Cin) -> (N, T', F', Cout), rounding up."""
     return epilogue(products(x[:, :: stride[0], :: stride[1]], conv), conv)
 
 
 def depthwise(x: Array, layer: Depthwise) -> Array:
-    """Depthwise branches along one axis, summed, with the identity if it has one; ReLU: (N, T, F, C) -> the same."""
+    """Sum depthwise branches along one axis, and the identity if it has one; ReLU: (N, T, F, C) -> the same."""
     axis = {"time": 1, "frequency": 2}[layer.axis]
     y = x if layer.identity else 0
     for branch in layer.branches:
@@ -159,10 +156,9 @@ def depthwise(x: Array, layer: Depthwise) -> Array:
 
 
 def expand_project(x: Array, convs: tuple[Conv, ...], residual: Array) -> Array:
-    """A block's 1 x 1 convolutions (expand and project, or one that does both) and its shortcut: ReLU(x' + residual).
+    """Apply a block's 1 x 1 convolutions (expand and project, or both collapsed) and its shortcut: ReLU(x' + residual).
 
-    It goes a stretch of positions at a time: what lies between expand and project is the widest tensor of the network,
-    and never needs to exist as a whole.
+    A stretch of positions at a time: the tensor between the two is the network's widest, and never exists as a whole.
     """
     x, rest = x.reshape(-1, x.shape[-1]), residual.reshape(-1, residual.shape[-1])
     y = np.empty_like(rest)
@@ -178,16 +174,16 @@ def expand_project(x: Array, convs: tuple[Conv, ...], residual: Array) -> Array:
 
 
 def pool_window(pool: tuple[int, int], x: Array) -> tuple[int, int]:
-    """The head's pooling window over (T, F): an input (N, T, F, C) smaller than it is pooled whole."""
+    """Return the head's pooling window over (T, F): an input (N, T, F, C) smaller than it is pooled whole."""
     return min(pool[0], x.shape[1]), min(pool[1], x.shape[2])
 
 
 def logits(x: Array, pool: tuple[int, int], linear: Linear) -> Array:
-    """The head before its softmax: (N, T, F, C) -> (N, T', F', classes), one row of logits per pooling position."""
+    """Compute the logits of a head, (N, T, F, C) -> (N, T', F', classes), at every pooling position."""
     window = pool_window(pool, x)
     return matmul(average_pool(x, window), linear.weight) + linear.bias
 
 
 def head(x: Array, pool: tuple[int, int], linear: Linear) -> Array:
-    """Class probabilities (N, classes): softmax at every pooling position, then the mean over positions."""
+    """Compute class probabilities (N, classes): softmax at every pooling position, then the mean over positions."""
     return softmax(logits(x, pool, linear)).mean(axis=(1, 2))

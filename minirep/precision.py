@@ -1,10 +1,10 @@
-"""The precision in which a network computes: float32, or bfloat16 where almost all of its arithmetic is.
+"""The precision of a network: float32, or bfloat16 for the 1 x 1 convolutions, which are almost all of its arithmetic.
 
 In bfloat16, the two factors of every product in a 1 x 1 convolution of a block are rounded to 8 significant bits: its
 weights once, when the model is loaded, and its input each time it runs. Products and sums are float32, and so is all
 else: the stem, depthwise convolutions, biases, residuals, the head. Processors with instructions for bfloat16 multiply
 twice as many of these numbers at a time; all others get the same numbers by rounding float32. `minirep.proof.bounds`
-says how far the rounding can carry the network.
+bounds the effect of the rounding.
 
 Source: Kalamkar et al., "A Study of BFLOAT16 for Deep Learning Training", 2019, section 3.
 """

@@ -22,12 +22,24 @@ MELS = 128  # mel bands of every recipe: the frequency axis of every network
 
 @dataclass(frozen=True)
 class Recipe:
-    """One published way from a recording to log-mel views.
+    """How a recording becomes log-mel views.
 
-    ``clip_seconds`` is the stretch a view covers, ``frames`` the length of its log-mel, ``views`` how many views a
-    recording gives in testing, ``heads`` the number of classes of each head, and ``repeat`` what fills up a recording
-    shorter than one clip: its last log-mel ``"frame"`` or its last ``"sample"``.
+    Parameters
+    ----------
+    name : str
+    rate : int
+        Samples a second.
+    clip_seconds, window_ms, hop_ms : float
+        Length of a view, of the window of the Fourier transform, and the distance between windows.
+    frames, views : int
+        Frames of a log-mel; number of views of a recording in testing.
+    heads : dict of str to int
+        Number of classes of each head.
+    repeat : str
+        What fills up a recording shorter than a clip: its last log-mel "frame", or its last "sample".
 
+    Examples
+    --------
     >>> RECIPES["speech-commands-v2"].hop
     32
     """
@@ -62,7 +74,7 @@ class Recipe:
 
     @property
     def window(self) -> int:
-        """Samples under one analysis window."""
+        """Samples in one analysis window."""
         return round(self.window_ms * self.rate / 1000)
 
     @property
@@ -76,7 +88,7 @@ class Recipe:
         return round(self.clip_seconds * self.rate)
 
     def count_views(self, wanted: int | None) -> int:
-        """Return the recipe's number of views, or the number wanted; the log-mels of all must fit into memory."""
+        """Return the number of views wanted, or the recipe's; their log-mels together must fit into memory."""
         views, most = self.views if wanted is None else wanted, MAX_ALL_FRAMES // self.frames
         fits = isinstance(views, Integral) and not isinstance(views, bool) and 1 <= views <= most
         expect(fits, f"views: found {views!r} of {self.frames} frames, expected a whole number from 1 to {most}")

@@ -1,14 +1,12 @@
 """Merging: an equal network with fewer parts ("structural reparameterization", Ding et al., RepVGG, 2021, section 3.3).
 
 Four facts carry it, each a small pure function here; `fuse` composes them over the tree. All of them are about linear
-maps, so none of them reaches across a ReLU.
+maps, so none of them reaches across a ReLU. Every function returns new nodes.
 
     fold       batch norm after a convolution is a convolution with a bias
     pad        a kernel with zeros around it is the same kernel
     merge      filters that read the same input and are summed are one filter, their sum
     collapse   two 1 x 1 convolutions with nothing between them are one, their product
-
-Nothing is changed in place: every function returns new nodes.
 """
 
 from collections.abc import Callable
@@ -20,11 +18,11 @@ import numpy as np
 from .errors import expect
 from .exact import sqrt
 from .network import Array, Block, Conv, Depthwise, Network, as_network
-from .tree import rounded_once
+from .tree import map_tree, rounded_once
 
 
 def fold(conv: Conv) -> Conv:
-    """Batch norm into the convolution before it.
+    """Fold a batch norm into the convolution before it.
 
     BN(W x + b) = (W x + b - mean) * s + shift with s = scale / sqrt(variance + eps): a kernel W s and a bias
     (b - mean) s + shift. A convolution without batch norm gets a bias of zeros if it has none.
@@ -37,13 +35,13 @@ def fold(conv: Conv) -> Conv:
 
 
 def pad_kernel(kernel: Array, size: int) -> Array:
-    """Zeros around a depthwise kernel (k, C), as many at both ends, up to ``size`` taps: its centre stays."""
+    """Pad a depthwise kernel (k, C) with as many zeros at both ends, up to ``size`` taps: its centre stays."""
     extra = (size - len(kernel)) // 2
     return np.pad(kernel, ((extra, extra), (0, 0)))
 
 
 def merge_branches(layer: Depthwise) -> Depthwise:
-    """Branches into one: fold each, pad all to the largest, add kernels and biases. The identity stays beside it."""
+    """Merge branches: fold each, pad all to the largest, add kernels and biases. The identity stays beside the sum."""
     linear = not any(branch.relu for branch in layer.branches)
     expect(linear, "fuse: found a ReLU on a depthwise branch; expected linear branches, whose kernels add up")
     folded = tuple(map(fold, layer.branches))
@@ -55,7 +53,7 @@ def merge_branches(layer: Depthwise) -> Depthwise:
 
 
 def absorb_identity(layer: Depthwise) -> Depthwise:
-    """The identity beside a single kernel is a 1 on the kernel's centre tap."""
+    """Absorb the identity beside a single kernel: it is a 1 on the kernel's centre tap."""
     if not layer.identity:
         return layer
     (conv,) = layer.branches
@@ -65,7 +63,7 @@ def absorb_identity(layer: Depthwise) -> Depthwise:
 
 
 def collapse(first: Conv, second: Conv) -> Conv:
-    """Two folded 1 x 1 convolutions with nothing between them: W2 (W1 x + b1) + b2 = (W2 W1) x + (W2 b1 + b2).
+    """Collapse two folded 1 x 1 convolutions in a row: W2 (W1 x + b1) + b2 = (W2 W1) x + (W2 b1 + b2).
 
     Weights are (Cin, Cout) and act from the right, so the product reads W1 W2 here.
     """
@@ -81,17 +79,9 @@ def collapse_linear(convs: tuple[Conv, ...]) -> tuple[Conv, ...]:
     return tuple(merged)
 
 
-# --- the steps over a block, and over the tree ----------------------------------------------------------------------
-
-
 def fold_block(block: Block) -> Block:
-    """Every batch norm of a block into the convolution before it."""
-    return replace(
-        block.map_layers(lambda layer: replace(layer, branches=tuple(map(fold, layer.branches)))),
-        entry=fold(block.entry),
-        expand_project=tuple(map(fold, block.expand_project)),
-        shortcut=None if block.shortcut is None else fold(block.shortcut),
-    )
+    """Fold every batch norm of a block into the convolution before it."""
+    return map_tree(block, lambda _, node: fold(node) if isinstance(node, Conv) else node)
 
 
 # The steps of merging, one upon the other: `fuse_block` takes them all, `minirep verify` looks at each.
@@ -104,17 +94,28 @@ STEPS: dict[str, Callable[[Block], Block]] = {
 
 
 def fuse_block(block: Block) -> Block:
-    """One block without batch norms, with one kernel per depthwise layer and no linear detours."""
+    """Merge a block: no batch norms, one kernel per depthwise layer, no 1 x 1 convolutions in a row without a ReLU."""
     return rounded_once(lambda wide: reduce(lambda done, step: step(done), STEPS.values(), wide), block)
 
 
 def fuse(network: Network) -> Network:
-    """The same function with fewer parts: a new network; the argument is not changed. Fusing twice changes nothing."""
+    """Merge a network: return one that computes the same function with fewer parts. Fusing twice changes nothing.
+
+    Parameters
+    ----------
+    network : Network
+        It is not changed. Each weight of the merged network is rounded once (`minirep.exact`).
+
+    Raises
+    ------
+    MinirepError
+        For a ReLU on a depthwise branch, or weights rounded to bfloat16.
+    """
     return replace(as_network(network).map_blocks(fuse_block), stem=rounded_once(fold, network.stem))
 
 
 def is_fused(network: Network) -> bool:
-    """Whether nothing is left that `fuse` would merge: no batch norm, branch, identity, or linear neighbours."""
+    """Return whether `fuse` has nothing left to merge: no batch norm, branch, identity, or linear neighbours."""
     return (
         all(conv.bn is None for conv in network.convs)
         and all(len(layer.branches) == 1 and not layer.identity for layer in network.layers)
@@ -123,5 +124,5 @@ def is_fused(network: Network) -> bool:
 
 
 def merge_only(network: Network) -> Network:
-    """The authors' own merged form, to compare with: branches merged, every other batch norm and the identity kept."""
+    """Merge only the branches, as the authors do: every other batch norm and the identity stay."""
     return network.map_blocks(STEPS["merge"])

@@ -1,11 +1,11 @@
-"""Sound that does not end: windows slide over it, and what they hear becomes events with a start and an end.
+"""Sound without an end: windows slide over it, and what they recognise becomes events with a start and an end.
 
     blocks of samples -> StreamResampler -> samples at the recipe's rate
                       -> SlidingLogMel   -> a log-mel for each window, a new one every hop
                       -> the network     -> probabilities
                       -> EventTracker    -> events
 
-Memory does not grow with time: of what has been heard, only one window and what the resampler looks back on are kept.
+Memory does not grow with time: only one window, and the samples that the resampler needs, are kept.
 A window is classified as `minirep.Classifier.classify` would classify it if it were cut out: its log-mel is the same,
 bit for bit, although neighbours share most of their frames and each of those is computed once.
 """
@@ -36,7 +36,7 @@ ENDLESS = 1 << 62  # samples: the length of a recording whose end is not known
 
 @dataclass(frozen=True)
 class Event:
-    """A sound that was heard from ``start`` to ``end`` (seconds), at most with the probability ``confidence``.
+    """A sound from ``start`` to ``end`` (seconds), with its highest probability as ``confidence``.
 
     ``end`` is None while the sound goes on (see `Stream.changes`).
     """
@@ -49,12 +49,12 @@ class Event:
 
     @property
     def seconds(self) -> float:
-        """How long it lasted; 0 while it goes on."""
+        """Duration; 0 while the sound goes on."""
         return 0.0 if self.end is None else self.end - self.start
 
 
 def usual_threshold(classifier: Classifier) -> float:
-    """What the model's provenance gives as its ``threshold``; `THRESHOLD` if it gives none."""
+    """Return the ``threshold`` in the model's provenance, or `THRESHOLD` if there is none."""
     text = classifier.provenance.get("threshold", THRESHOLD)
     try:
         return float(text)
@@ -63,18 +63,32 @@ def usual_threshold(classifier: Classifier) -> float:
 
 
 class Stream:
-    """Classifies sound while it arrives.
+    """Classify sound while it arrives, and find events in it.
 
-    ``rate`` is the samples' own; they are resampled if the classifier's recipe has another. Every ``hop`` seconds
-    (rounded to whole frames: see ``stream.hop``) a window of one clip is classified, and the probabilities of the
-    last ``smooth`` windows are averaged. A label starts an event when it reaches ``threshold``, and the event lasts
-    until the label falls below half of it or another reaches it. Labels in ``ignore`` make no events. The default
-    threshold is the model's own, if its provenance has one (the shipped model: 0.9), else 0.5. For ``cooldown`` seconds
-    after the end of an event, its label starts no other.
+    Parameters
+    ----------
+    classifier : Classifier
+    rate : int
+        Samples a second; they are resampled if the classifier's recipe has another rate.
+    hop : float
+        Seconds between windows of one clip, rounded to whole frames: see ``stream.hop``.
+    threshold : float, optional
+        Averaged probability at which a label starts an event. The event ends when the label falls below half of it, or
+        another label reaches it. By default the model's own (the shipped digits model: 0.9), else 0.5.
+    smooth : int
+        Number of windows whose probabilities are averaged.
+    ignore : iterable of str
+        Labels that start no events.
+    cooldown : float
+        Seconds after the end of an event during which its label starts no other.
+    gate : float, optional
+        Decibels below full scale. The network is skipped for a window whose root mean square is lower. It counts as
+        "silence" with probability 1 in a head with this label, and has no probabilities in any other head.
+        ``stream.gated`` is the number of these windows.
 
-    With ``gate``, a window whose root mean square, in decibels below that of samples of 1, is lower is not passed to
-    the network: it counts as "silence" with the probability 1 in a head that has this label, and as nothing at all in
-    any other head. ``stream.gated`` counts these windows.
+    Examples
+    --------
+    ::
 
         stream = minirep.Stream(clf, rate=16000)
         for block in microphone:                 # (n,) arrays of any length
@@ -126,21 +140,21 @@ class Stream:
 
     @property
     def hop(self) -> float:
-        """Seconds from one window to the next: the hop asked for, rounded to whole frames."""
+        """Seconds between windows: the hop asked for, rounded to whole frames."""
         return self._step * self.classifier.recipe.hop / self.classifier.recipe.rate
 
     @property
     def seconds(self) -> float:
-        """How much sound has been fed."""
+        """Duration of the sound so far."""
         return self._resampler.count / self.rate
 
     @property
     def heard(self) -> dict[str, tuple[str, float]]:
-        """{head: (label, probability)} of what is most probable now; empty before the first window."""
+        """The most probable {head: (label, probability)} now; empty before the first window."""
         return {tracker.head: tracker.best for tracker in self._trackers if tracker.best}
 
     def feed(self, samples: np.ndarray, catch_up: bool = False) -> list[Event]:
-        """Take the next mono samples, as many as there are; gives the events that have ended.
+        """Take the next mono samples, any number of them, and return the events that have ended.
 
         ``stream.changes`` has them too, and the events that have started meanwhile, in the order of what happened.
         With ``catch_up``, of several windows that are due only the newest is classified; the others count as skipped.
@@ -162,7 +176,7 @@ class Stream:
         return events
 
     def close(self) -> list[Event]:
-        """The sound has ended: gives the events not given yet, from what no window has reached so far, too.
+        """End the sound: return the remaining events, including those in its last part.
 
         A stream shorter than one window is treated as `minirep.Classifier.classify` treats a short recording.
         """
@@ -191,7 +205,7 @@ class Stream:
 
     @property
     def log_mel(self) -> np.ndarray | None:
-        """(frames, 128) of the last window; None before the first."""
+        """Log-mel (frames, 128) of the last window; None before the first."""
         return self._log_mels.current() if self._short is None else self._short
 
     def _classify_window(self) -> list[Event]:
@@ -206,7 +220,7 @@ class Stream:
         return events
 
     def _track(self, samples: np.ndarray, length: float) -> list[Event]:
-        """Classify the last window and tell the trackers. A window speaks for the moment in its middle."""
+        """Classify the last window and update the trackers. Its time is that of its middle."""
         if self._is_quiet(samples):
             self.gated += 1
             probabilities = {t.head: t.silence[None] for t in self._trackers}
@@ -226,7 +240,7 @@ class Stream:
 
 
 def events_of(recording: Recording, stream: Stream) -> Iterator[list[Event]]:
-    """Feed a long recording to a stream, hop by hop, in constant memory: yields the events that ended there.
+    """Feed a long recording to a stream, hop by hop, in constant memory, and yield the events that ended there.
 
     After each step ``stream.log_mel`` and ``stream.start`` are those of the last window.
     """
@@ -237,9 +251,9 @@ def events_of(recording: Recording, stream: Stream) -> Iterator[list[Event]]:
 
 
 class StreamResampler:
-    """Samples that arrive at one rate and are taken at another, in order.
+    """Resample a stream: samples arrive at one rate and are taken at another, in order.
 
-    They are what `minirep.audio.resample` makes of the whole, bit for bit, however they were cut into blocks.
+    The result equals `minirep.audio.resample` of the whole sound, bit for bit, for blocks of any length.
     """
 
     def __init__(self, rate: int, wanted: int):
@@ -257,17 +271,17 @@ class StreamResampler:
         self._pieces, self._kept_from = [np.zeros(0, np.float32)], 0  # samples still needed; the number of the first
 
     def append(self, samples: np.ndarray) -> None:
-        """Put mono float32 samples behind what has arrived."""
+        """Append mono float32 samples."""
         self._pieces.append(samples)
         self.count += len(samples)
         self.settled = max(0, (self.count - self._reach) * self._up // self._down)
 
     def close(self) -> None:
-        """Nothing more will arrive: beyond the end is silence."""
+        """End the sound: zeros pad it."""
         self.settled = -(-self.count * self._up // self._down)
 
     def take(self, count: int) -> np.ndarray:
-        """The next ``count`` samples at the wanted rate; they must be settled."""
+        """Return the next ``count`` samples at the wanted rate; they must be settled."""
         samples = self._resampled.read(self.taken, self.taken + count)
         self.taken += count
         kept, needed_from = self._joined(), self.taken * self._down // self._up - self._back
@@ -289,7 +303,7 @@ class StreamResampler:
 
 
 class SlidingLogMel:
-    """The log-mel of a window that slides over samples, without computing a frame twice.
+    """Compute the log-mel of a window that slides over samples, and each frame only once.
 
     A window that is cut out of a recording has silence beyond both its ends, so the frames whose samples cross an end
     ("edges", a few) are its own. All others ("inner") are as well the next window's, in another place.
@@ -310,7 +324,7 @@ class SlidingLogMel:
         self._at, self._log_mel = -1, self._inner  # that window's first frame; its log-mel
 
     def move_to(self, frame: int, new: np.ndarray) -> None:
-        """Go on to the window from ``frame`` on; ``new`` are the samples that follow the last window's end, up to its.
+        """Move on to the window from ``frame`` on; ``new`` are the samples from the last window's end to its own.
 
         Nothing is computed yet.
         """
@@ -318,7 +332,7 @@ class SlidingLogMel:
         self._frame = frame
 
     def current(self) -> np.ndarray | None:
-        """The log-mel (recipe's frames, 128) of the window; None before the first."""
+        """Return the log-mel (recipe's frames, 128) of the window; None before the first."""
         if self._at != self._frame:
             kept = self._inner[self._frame - max(self._at, 0) :]
             self._at = self._frame
@@ -333,7 +347,7 @@ class SlidingLogMel:
 
 
 class EventTracker:
-    """Turns the probabilities of one head, window after window, into events.
+    """Turn the probabilities of one head, window after window, into events.
 
     An event begins at a higher probability than it needs to go on (hysteresis): one sound whose probability wavers
     around the threshold is one event. For ``cooldown`` seconds after its end, its label begins no other.
@@ -360,7 +374,7 @@ class EventTracker:
         self._ends: dict[int, float] = {}  # of each label's last event
 
     def add(self, moment: float, probabilities: np.ndarray) -> list[Event]:
-        """Take a window's probabilities (classes,); gives the events that it ended and started, in this order."""
+        """Take a window's probabilities (classes,); return the events that it ended and started, in this order."""
         first = not self._recent  # it speaks for all that was before it, too
         self._recent.append((moment, probabilities))
         moment = sum(m for m, _ in self._recent) / len(self._recent)  # averaging over the past is late: this is not
@@ -381,7 +395,7 @@ class EventTracker:
         return changes
 
     def finish(self, end: float | None = None) -> list[Event]:
-        """End what goes on, if anything does: half a hop after it was heard last, or where the sound itself ends."""
+        """End the current event, if there is one: half a hop after it was last heard, or where the sound ends."""
         if self._label is None:
             return []
         end = self._last + self.hop / 2 if end is None else end

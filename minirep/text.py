@@ -36,7 +36,7 @@ def quoted(value: object, most: int = 80) -> str:
 
 
 def one_line(message: str, most: int = 1000) -> str:
-    """Return a message with names from a file in it: printable, and no longer than anybody would read."""
+    """Return a message with names from a file in it: printable, and of limited length."""
     short = message if len(message) <= most else message[:most] + "..."
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in short)
 

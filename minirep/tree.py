@@ -1,4 +1,4 @@
-"""Trees to trees: one map over the nodes of a tree (`minirep.network`), on which all others rest."""
+"""Maps from trees to trees: one map over the nodes of a tree (`minirep.network`), on which all others are built."""
 
 import dataclasses
 from collections.abc import Callable
@@ -46,7 +46,7 @@ def as_type(network: Network, dtype: Any) -> Network:
 
 
 def rounded_once(merge: Callable[[Any], Any], node: Any) -> Any:
-    """``merge(node)``, computed so precisely that each weight is rounded once: at most half an ulp from its true value.
+    """Return ``merge(node)`` with each weight rounded once: at most half an ulp from its true value.
 
     float32 is merged as double-doubles (`minirep.exact`); float64 and exact fractions are merged as they are.
     """

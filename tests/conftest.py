@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, Phase, settings
 
 TESTS = Path(__file__).parent
 sys.path[:0] = [str(TESTS / "helpers"), str(TESTS / "programs")]  # ``import naive``, ``import mutants``
+from built_site import browser, built, open_page  # noqa: E402, F401 (fixtures, found through the path above)
 
 # A shell starts what it runs in the background with Ctrl-C ignored, which the commands under test would inherit.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

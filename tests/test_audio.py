@@ -228,7 +228,7 @@ def test_a_file_that_shrinks_and_a_disk_that_fails(tmp_path):
     def fail(start, stop):
         raise OSError(5, "Input/output error")
 
-    with pytest.raises(MinirepError, match=r"disk: cannot be read on \(Input/output error\)"):
+    with pytest.raises(MinirepError, match=r"disk: reading failed \(Input/output error\)"):
         audio.Recording("disk", 16000, 10, fail).read(0, 10)
 
 

@@ -7,13 +7,15 @@ of another size may add in another order.
 import math
 from dataclasses import replace
 
+import network_bounds
 import numpy as np
 import pytest
+import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import backends, log_mels
 
-from minirep import RECIPES, Classifier, fuse, network, ops, random_network
+from minirep import RECIPES, Classifier, fuse, ops, random_network
 from minirep.architecture import INCEPTION, REP, Architecture
 from minirep.classify import BATCH
 from minirep.network import Conv, Depthwise, Linear
@@ -46,7 +48,9 @@ def test_one_to_nine_examples_at_once(backend, kind):
         clf = Classifier(net, RECIPES["nsynth"], backend=backend)
         assert clf.backend == backend
         x = log_mels((9, 24, 128), 0)
-        allowed = {head: bounds.probabilities(k) for head, k in bounds.network_logits(net, x, np.float32).items()}
+        allowed = {
+            head: bounds.probabilities(k) for head, k in network_bounds.network_logits(net, x, np.float32).items()
+        }
         alone = [clf.probabilities(x[i : i + 1]) for i in range(9)]
         for n in range(1, 10):
             together = clf.probabilities(x[:n])
@@ -66,7 +70,7 @@ def test_activations_of_examples_at_once(backend):
     """Also inside: each example's activations, of batches that are larger than a classifier's."""
     net, x = small(), log_mels((7, 20, 12), 0)
     form = BACKENDS[backend](net)
-    known = dict(bounds.through_stages(net, x, np.float32))
+    known = dict(network_bounds.through_stages(net, x, np.float32))
     for name, y in form.stages(x):
         for i in range(7):
             alone = dict(form.stages(x[i : i + 1]))[name]
@@ -80,7 +84,7 @@ def test_more_positions_than_a_tile(backend, frames, monkeypatch):
     monkeypatch.setattr(ops, "TILE_NUMBERS", 1 << 10)
     for net in (small(width=8), fuse(small(width=8))):
         x = log_mels((2, frames, 24), 0)
-        for (_, y), (_, k) in zip(BACKENDS[backend](net).stages(x), bounds.through_stages(net, x, np.float32)):
+        for (_, y), (_, k) in zip(BACKENDS[backend](net).stages(x), network_bounds.through_stages(net, x, np.float32)):
             assert y.shape == k.value.shape and (np.abs(y - k.value) <= k.error + k.value_error).all()
 
 
@@ -125,7 +129,7 @@ def test_networks_with_long_kernels(backend, kind, time, freq):
     x = log_mels((1, 4 * 70, 4 * 40) if max(time) < 1000 else (1, 4 * 41, 20), 0)
     for form in (net, fuse(net)):
         found = dict(BACKENDS[backend](form).stages(x))
-        for name, k in bounds.through_stages(net, x, np.float32):
+        for name, k in network_bounds.through_stages(net, x, np.float32):
             assert (np.abs(found[name] - k.value) <= k.error + k.value_error).all()
 
 
@@ -238,4 +242,4 @@ def test_probabilities_of_steep_logits(backend):
         exact = ops.softmax(known.value).mean(axis=(1, 2))
         p = form(x)["class"]
         assert (np.abs(p - exact) <= bounds.probabilities(known)).all() and p.sum(1) == pytest.approx(1.0, abs=1e-5)
-        assert network.logits(steep, x)["class"].shape == known.value.shape
+        assert strategies.logits(steep, x)["class"].shape == known.value.shape

@@ -8,13 +8,15 @@ import math
 import operator
 from dataclasses import replace
 
+import network_bounds
 import numpy as np
 import pytest
+import strategies
 from hypothesis import given, settings, target
 from hypothesis import strategies as st
 from strategies import SEEDS, architectures
 
-from minirep import network, ops, reparam
+from minirep import ops, reparam
 from minirep.architecture import INCEPTION, REP, Architecture, build
 from minirep.network import BatchNorm, Block, Conv, Depthwise, Linear, Network, block_forward
 from minirep.proof import bounds
@@ -152,10 +154,10 @@ def test_no_network_leaves_its_bound(numbers, arch, seed, spread):
     """From the stem to the probabilities."""
     net = half_network(arch, seed, min(spread, 3))
     x = np.random.default_rng(seed).normal(-2, 2, (1, 9, 9)).astype(np.float16)
-    known = bounds.network_logits(net, x, np.float16)
+    known = network_bounds.network_logits(net, x, np.float16)
     net, x = of(numbers, net), of(numbers, x)
     for form in (net, reparam.fuse(net)):
-        for head, found in network.logits(form, x).items():
+        for head, found in strategies.logits(form, x).items():
             k = known[head]
             assert used(found, k.value, k.error + k.value_error) <= 1
             p = ops.softmax(found).mean(axis=(1, 2))
@@ -490,13 +492,13 @@ def test_errors_add_up_from_block_to_block():
     net = half_network(Architecture(REP, 2, (2, 1), ((3,), (3,)), ((3,), (3,)), (1, 2), (1, 2), frames=32), 0, 0)
     x = np.random.default_rng(0).normal(size=(1, 16, 16)).astype(np.float32)
     known = bounds.through_stem(bounds.start(x[..., None], np.float32), net.stem)
-    found = dict(bounds.through_stages(net, x, np.float32))
+    found = dict(network_bounds.through_stages(net, x, np.float32))
     assert np.array_equal(found["stem"].error, known.error)
     for name, block in net.blocks.items():
         known = bounds.through_block(known, block)
         if name in ("stages.0.1", "stages.1.0"):
             assert np.array_equal(found[f"stage{int(name[7]) + 1}"].error, known.error)
-    logits = bounds.network_logits(net, x, np.float32)["class"]
+    logits = network_bounds.network_logits(net, x, np.float32)["class"]
     assert np.array_equal(logits.error, bounds.through_head(known, net.pool, net.heads["class"]).error)
 
 

@@ -17,7 +17,7 @@ import minirep
 from minirep.cli import main
 from minirep.files import bundle
 from minirep.files.modelfile import read_model
-from minirep.files.models import default_model
+from minirep.files.models import model_path
 
 CLIP = Path(minirep.__file__).parent / "data/demo/seven.wav"
 
@@ -95,7 +95,7 @@ def test_the_same_model_gives_the_same_bytes(app, model, tmp_path, monkeypatch):
 
 
 def test_licences_go_along(app, tmp_path):
-    bundle.bundle(default_model(), tmp_path / "digits.pyz")
+    bundle.bundle(model_path(), tmp_path / "digits.pyz")
     with zipfile.ZipFile(tmp_path / "digits.pyz") as archive:
         licence, model = archive.read("LICENSE").decode(), archive.read("MODEL.txt").decode()
     assert licence.startswith("MIT License") and "CC BY-SA 4.0" in model and "Zohar Jackson" in model

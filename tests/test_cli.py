@@ -21,13 +21,13 @@ from minirep.architecture import INCEPTION, REP
 from minirep.cli import classify as cli_classify
 from minirep.cli import main
 from minirep.cli.terminal import Progress
-from minirep.files.models import default_model
+from minirep.files.models import model_path
 from minirep.reparam import is_fused
 from minirep.text import cells
 from minirep.tree import named_arrays
 
 DIGITS = (*cli_classify.DEMO, "unknown", "silence")
-needs_model = pytest.mark.skipif(not default_model().exists(), reason="the default model is not there yet")
+needs_model = pytest.mark.skipif(not model_path().exists(), reason="the default model is not there yet")
 
 
 @pytest.fixture(scope="module")
@@ -393,7 +393,7 @@ def test_the_input_is_never_overwritten(tmp_path, capsys, command):
     (tmp_path / "link.npz").symlink_to(path)
     for name in ("model.npz", "link.npz", os.path.join(".", "model.npz")):
         assert main([command, str(path), "-o", str(tmp_path / name)]) == 2
-        assert "is the file to read" in capsys.readouterr().err
+        assert "is the input file" in capsys.readouterr().err
     assert path.read_bytes() == before
 
 

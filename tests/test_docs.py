@@ -30,7 +30,7 @@ import pytest
 
 import minirep
 from minirep import cli
-from minirep.files.models import default_model
+from minirep.files.models import model_path
 
 ROOT = Path(__file__).parents[1]
 GENERATED = ("_build", "tutorials", "api", "jupyter_execute")
@@ -68,7 +68,7 @@ def require(page: Path) -> None:
     for needed in re.findall(r"<!-- needs: (.*?) -->", page.read_text("utf-8")):
         for extra in needed.replace(",", " ").split():
             pytest.importorskip(EXTRAS[extra], reason=f"{shown(page)} needs the extra {extra}")
-    if not default_model().exists():
+    if not model_path().exists():
         pytest.skip("the default model has not been made yet (minirep/data/digits.npz)")
 
 

@@ -332,7 +332,7 @@ def test_a_process_that_dies_is_one_line(model, digits, monkeypatch, capsys):
     monkeypatch.setattr(pool, "_begin", _die)
     assert main(["eval", digits, "--model", model, "--jobs", "2"]) == 2
     err = capsys.readouterr().err
-    assert err.startswith("minirep: error: one of 2 processes was ended")
+    assert err.startswith("minirep: error: one of 2 processes was killed")
 
 
 def _die(*_):
@@ -363,7 +363,7 @@ def test_a_file_that_ends_its_process_is_lost_alone(tmp_path):
     assert len(found) == len(mixed)
     for file, answer, there in zip(mixed, found, expected):
         if "poison" in file:
-            assert answer == "the process that read it was ended, perhaps for want of memory"
+            assert answer == "the process that read it was killed, perhaps because memory ran out"
         else:
             np.testing.assert_array_equal(answer["class"], there["class"])
 

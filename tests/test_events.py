@@ -138,7 +138,7 @@ def test_a_timeline_has_a_gate_too(told, monkeypatch, capsys, tmp_path):
     assert main([*command, "--gate=-50"]) == 0
     assert capsys.readouterr().out == plain and len(told.seen) < whole / 2
     assert main(["classify", str(tmp_path / "a.wav"), "--gate", "-50"]) == 2
-    assert "--gate goes with --timeline" in capsys.readouterr().err
+    assert "--gate needs --timeline" in capsys.readouterr().err
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------

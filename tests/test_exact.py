@@ -10,11 +10,12 @@ from fractions import Fraction
 import naive
 import numpy as np
 import pytest
+import strategies
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import SEEDS, architectures, fused_layer, inputs, rational_input, rational_network
 
-from minirep import network, ops, reparam
+from minirep import ops, reparam
 from minirep.architecture import INCEPTION, ORDERS, REP, Architecture
 from minirep.network import Conv, Depthwise, block_forward
 from minirep.reparam import is_fused
@@ -116,7 +117,7 @@ def test_a_fused_network_is_exact_up_to_its_logits(arch, seed, shape):
     x = rational_input((1, *shape[1:]), seed)
     fused = reparam.fuse(net)
     assert is_fused(fused) and not is_fused(net)
-    before, after, partly = (network.logits(n, x) for n in (net, fused, reparam.merge_only(net)))
+    before, after, partly = (strategies.logits(n, x) for n in (net, fused, reparam.merge_only(net)))
     defined = naive.network(net, x[0])
     assert list(before) == list(after) == list(arch.heads)
     for head in arch.heads:
@@ -133,7 +134,7 @@ def test_the_published_shape_is_exact(kind, order):
                         order=order)  # fmt: skip
     net = rational_network(arch, 1)
     x = rational_input((1, 32, 32), 2)
-    before, after = network.logits(net, x)["class"], network.logits(reparam.fuse(net), x)["class"]
+    before, after = strategies.logits(net, x)["class"], strategies.logits(reparam.fuse(net), x)["class"]
     assert identical(after, before)
     assert len(set(before.ravel())) > 1  # and it is not all zeros
 

@@ -8,6 +8,7 @@ import struct
 import sys
 from pathlib import Path
 
+import network_bounds
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -58,7 +59,7 @@ def runtimes(path) -> dict:
 
 def expect_within_bound(network, path, x):
     """The exported file's probabilities lie as close to the exact ones as the bound of the whole network allows."""
-    known = bounds.network_logits(network, x, np.float32)
+    known = network_bounds.network_logits(network, x, np.float32)
     exact = forward(as_type(network, np.float64), x)
     for name, run in runtimes(path).items():
         for (head, p), found in zip(exact.items(), run(x), strict=True):
@@ -526,11 +527,11 @@ def test_export_writes_both_formats(tmp_path, capsys):
 
 @pytest.mark.parametrize("arguments, message", [
     (["-o", "net.bin"], "net.bin: expected a name that ends in .onnx or .safetensors"),
-    (["-o", "net.onnx", "--half"], "--half goes with .safetensors"),
+    (["-o", "net.onnx", "--half"], "--half needs a .safetensors"),
     (["-o", "net.safetensors", "--samples"], "--samples with .onnx"),
-    (["-o", "model.safetensors"], "is the file to read"),
+    (["-o", "model.safetensors"], "is the input file"),
     (["-o", "folder.safetensors"], "found a folder, expected a file"),
-    (["-o", "no/such/net.safetensors"], "expected a file in a folder that is there"),
+    (["-o", "no/such/net.safetensors"], "expected a file in an existing folder"),
 ])  # fmt: skip
 def test_arguments_that_cannot_be_used(tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
@@ -597,7 +598,7 @@ def test_the_weights_load_into_the_module_of_the_guide(tmp_path, kind):
     x = log_mels((2, 64, 128), 0)
     with torch.no_grad():
         found = module(torch.from_numpy(x))
-    known = bounds.network_logits(tiny(kind).network, x, np.float32)
+    known = network_bounds.network_logits(tiny(kind).network, x, np.float32)
     for head, p in forward(as_type(tiny(kind).network, np.float64), x).items():
         assert (np.abs(p - found[head].numpy()) <= bounds.probabilities(known[head])).all()
         assert np.abs(p - found[head].numpy()).max() < 1e-6

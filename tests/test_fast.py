@@ -16,6 +16,7 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+import network_bounds
 import numpy as np
 import pytest
 from hypothesis import given
@@ -32,7 +33,6 @@ from minirep.errors import MissingExtra
 from minirep.fast import available, build, compiled, memory, supports, target
 from minirep.fast import threads as teams
 from minirep.fast.compiled import CompiledNetwork
-from minirep.proof import bounds
 from minirep.tree import as_type
 
 JIT_OFF = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
@@ -42,7 +42,7 @@ compiled_only = pytest.mark.skipif(JIT_OFF, reason="Numba's compiler is off")
 def within_bounds(net, x, threads=1) -> bool:
     """Every stage and every probability is as near to the exact ones as rounding lets them be."""
     fast = CompiledNetwork(net, threads) if available(net) else Plain(net)
-    known = list(bounds.through_stages(net, x, "float32"))
+    known = list(network_bounds.through_stages(net, x, "float32"))
     found = list(fast.stages(x))
     assert [name for name, _ in found] == [name for name, _ in known]
     for (name, y), (_, k) in zip(found, known):

@@ -376,7 +376,7 @@ def test_what_torch_saves_in_place_of_a_weight_is_named(torch, path, name):
     file = io.BytesIO()
     torch.save({"cfg": CONFIG, "model_state": state}, file)
     path.write_bytes(file.getvalue())
-    assert "model_state: 'head.projection.bias' holds the foreign name 'torch" in refused(path)
+    assert "model_state: 'head.projection.bias' holds the disallowed global 'torch" in refused(path)
 
 
 def test_a_compiled_networks_prefix(torch, path, tmp_path_factory):
@@ -395,5 +395,5 @@ def test_content_keeps_the_order_of_entries(path):
     pyth.write(path, {"a": COUNTER, 3: 1, "b": [COUNTER, 2]})
     with TorchFile(path) as file:
         assert list(file.content) == ["a", 3, "b"]
-        assert str(file.content["a"]) == "the foreign name 'collections.Counter'"
+        assert str(file.content["a"]) == "the disallowed global 'collections.Counter'"
         assert isinstance(file.content["b"][0], Opaque) and file.content["b"][1] == 2

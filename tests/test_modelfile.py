@@ -137,6 +137,18 @@ def test_version_2_does_not_take_the_names_of_version_1(kind, tmp_path):
 # --- merging, half precision, bare networks -----------------------------------------------------------------------
 
 
+def test_a_shipped_model_has_a_name_and_a_file_of_that_name_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shipped = load("digits")
+    assert shipped.labels == load().labels and shipped.provenance == load().provenance
+    mine = Classifier(shipped.network, shipped.recipe, shipped.labels, {"credit": "mine"})
+    save(mine, "digits", half=True)
+    assert load("./digits").provenance["credit"] == "mine"
+    assert load("digits").provenance == shipped.provenance
+    with pytest.raises(MinirepError, match="digit5"):
+        load("digit5")
+
+
 def test_loading_fuses_unless_told_not_to(tmp_path):
     save(classifier(), tmp_path / "model.npz")
     fused, kept = load(tmp_path / "model.npz"), load(tmp_path / "model.npz", fused=False)
@@ -277,6 +289,6 @@ def test_mutated_files_give_a_model_or_one_clear_error(tmp_path_factory, data):
 
 
 def test_the_shipped_model_says_what_it_is_and_what_it_is_bad_at():
-    about = minirep.load().provenance
+    about = load().provenance
     assert about["licence"] == "CC BY-SA 4.0" and "Free Spoken Digit Dataset" in about["credit"]
     assert "six men" in about["data"] and "other words" in about["weaknesses"]

@@ -4,11 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import minirep
-from minirep import RECIPES, Architecture, MinirepError, fuse, network, ops, random_network
+from minirep import RECIPES, Architecture, MinirepError, fuse, ops, random_network
 from minirep.architecture import INCEPTION, REP, build
 from minirep.check import check
 from minirep.count import costs, total
@@ -53,7 +54,7 @@ def test_examples_do_not_see_each_other(kind):
 def test_a_long_input_is_averaged_over_positions():
     net = SMALL[REP]
     x = log_mels(1, 512 + 64)  # two frames more after the strides: three positions
-    logits = network.logits(net, x)["class"]
+    logits = strategies.logits(net, x)["class"]
     assert logits.shape == (1, 3, 1, 309)
     np.testing.assert_allclose(forward(net, x)["class"], ops.softmax(logits).mean((1, 2)), rtol=1e-5)
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import network_bounds
 import numpy as np
 import pytest
 from hypothesis import given
@@ -137,7 +138,7 @@ def test_no_network_leaves_its_bound(arch, shape, seed, extreme, size):
     x = np.random.default_rng(seed).normal(0, size, shape).astype(np.float32)
     with np.errstate(all="ignore"):
         for tree in (bounded(net), rounded):
-            known = dict(bounds.through_stages(tree, x, "float32"))
+            known = dict(network_bounds.through_stages(tree, x, "float32"))
             for run in (Plain(rounded), compiled(rounded)):
                 for name, y in run.stages(x):
                     k = known[name]

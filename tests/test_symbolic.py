@@ -15,10 +15,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import strategies
 from hypothesis import given, settings
 from strategies import SEEDS, architectures, change_batch_norms
 
-from minirep import network, ops, reparam
+from minirep import ops, reparam
 from minirep.architecture import INCEPTION, REP, Architecture, build
 from minirep.network import BatchNorm, Conv, Depthwise, block_forward
 from minirep.tree import map_tree
@@ -278,9 +279,9 @@ def test_a_whole_network_in_the_field(through, arch, seed):
     tree = random_residues(arch, seed)
     assert Fraction(degree(tree), (PRIME - 1) // 2) < Fraction(1, 2**50)
     x = draw((1, 9, 7), np.random.default_rng(seed))
-    before = network.logits(tree, x)
+    before = strategies.logits(tree, x)
     for merged in (reparam.fuse(tree), reparam.merge_only(tree)):
-        after = network.logits(merged, x)
+        after = strategies.logits(merged, x)
         assert all(identical(after[head], before[head]) for head in arch.heads)
 
 
@@ -308,7 +309,7 @@ def test_every_weight_counts_in_the_field(monkeypatch, kind):
     arch = Architecture(kind, 2, (1, 1), ((3, 1),) * 2, ((3, 1),) * 2, (1, 2), (1, 2), heads={"class": 2}, frames=32)
     tree = random_residues(arch, 0)
     x = draw((1, 32, 32), np.random.default_rng(1))
-    before = network.logits(tree, x)["class"]
-    assert identical(network.logits(reparam.fuse(tree), x)["class"], before)
+    before = strategies.logits(tree, x)["class"]
+    assert identical(strategies.logits(reparam.fuse(tree), x)["class"], before)
     for name, other in faults(tree):
-        assert not identical(network.logits(other, x)["class"], before), name
+        assert not identical(strategies.logits(other, x)["class"], before), name

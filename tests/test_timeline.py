@@ -85,7 +85,7 @@ def test_what_does_not_go_together(recording, capsys, options):
 def test_options_that_need_one_recording_or_a_timeline(recording, capsys):
     for options in (["--plot", "x.png"], ["--hop", "0.5"], ["--threshold", "0.6"], ["--smooth", "2"], ["--all"]):
         assert main(["classify", recording, *options]) == 2
-        assert f"{options[0]} goes with --timeline" in capsys.readouterr().err
+        assert f"{options[0]} needs --timeline" in capsys.readouterr().err
     assert run(recording, recording, "--plot", "x.png") == 2
     assert "found 2 recordings" in capsys.readouterr().err
 
@@ -97,7 +97,7 @@ def test_the_picture(recording, tmp_path, capsys):
         assert (tmp_path / name).read_bytes().startswith(magic)
     capsys.readouterr()
     assert run(recording, "--plot", tmp_path / "a.docx") == 2
-    assert "found no ending for a picture" in capsys.readouterr().err
+    assert "found no picture format" in capsys.readouterr().err
     (tmp_path / "short.wav").write_bytes(sound(hiss(500), 8000))
     assert run(tmp_path / "short.wav", "--plot", tmp_path / "short.png", "--all") == 0
 

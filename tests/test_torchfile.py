@@ -219,7 +219,7 @@ def test_flipped_bits_are_noticed(path):
     (Stored(np.arange(6.0), count=1 << 60, shape=(5,)), "has 24 bytes"),
     (Stored(np.arange(6.0), count=-6), "not a storage"),
     (Stored(np.arange(6.0), key="../../data/0", count=6), ""),
-    (Stored(np.arange(6.0), "Quantised"), "foreign name 'torch.QuantisedStorage'"),
+    (Stored(np.arange(6.0), "Quantised"), "disallowed global 'torch.QuantisedStorage'"),
     (Stored(np.arange(6.0), call="ctorch._utils\n_rebuild_parameter\n"), "damaged"),
 ])  # fmt: skip
 def test_tensors_that_lie(path, stored, words):
@@ -267,7 +267,7 @@ def test_the_foreign_name_and_the_file_are_named(path, tripwire, name):  # noqa:
     message = refused(path, pyth.archive({"a/data.pkl": sprung_program(MALICE[name], tripwire)}))
     foreign = {"nested getattr": "builtins.getattr", "NEWOBJ": f"{TRIPWIRE}.C",
                "torch.load in a pickle": "torch.storage._load_from_bytes"}.get(name, name)  # fmt: skip
-    assert f"its pickle holds the foreign name '{foreign}'" in message
+    assert f"its pickle holds the disallowed global '{foreign}'" in message
 
 
 # --- programs that make no sense, or too much of it ------------------------------------------------------------------

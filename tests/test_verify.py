@@ -21,7 +21,7 @@ from minirep.architecture import INCEPTION, REP
 from minirep.cli import main
 from minirep.cli.verify import as_json
 from minirep.files.modelfile import Model, read_model, write_model
-from minirep.files.models import default_model
+from minirep.files.models import model_path
 from minirep.proof import bounds, verify
 from minirep.tree import map_tree, named_arrays
 
@@ -292,7 +292,7 @@ def test_without_matplotlib_the_extra_is_named(path, monkeypatch, capsys):
     assert "minirep[plot]" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(not default_model().exists(), reason="the default model is not there yet")
+@pytest.mark.skipif(not model_path().exists(), reason="the default model is not there yet")
 def test_the_default_model(capsys):
     assert main(["verify"]) == 0
 

@@ -19,7 +19,7 @@ from minirep.cli import main
 from minirep.exact import DoubleDouble
 from minirep.files.modelfile import Model
 from minirep.network import BatchNorm, Conv, Linear
-from minirep.proof import bounds, verify
+from minirep.proof import bounds, coarse, verify
 from minirep.tree import as_type, map_arrays, map_tree, named_arrays
 
 KINDS = pytest.mark.parametrize("kind", [REP, INCEPTION])
@@ -329,6 +329,59 @@ def test_a_compiled_network_that_is_right_and_one_that_is_not(kind, tmp_path, ca
     found = wrongly(net(kind), tmp_path, capsys)
     assert [line for line in found if "probab" not in line] == [
         f"stages.1.0 in numba, {form}: as a whole" for form in ("merged", "as stored")]  # fmt: skip
+
+
+ONLY = {  # on which inputs (n, T, F) a backend goes wrong, beside two sounds of 16 frames
+    "one clip": lambda n, frames: n == 1 and frames == 16,
+    "three": lambda n, frames: n == 3,
+    "four": lambda n, frames: n == 4,
+    "other lengths": lambda n, frames: frames not in (1, 16),
+    "a single frame": lambda n, frames: frames == 1,
+    "loud input": None,
+}
+
+
+@pytest.mark.parametrize("only", ONLY)
+def test_a_backend_that_is_wrong_for_some_inputs_only(only, monkeypatch):
+    """The last example is off by a hundredth there."""
+    network_class, _ = compiled()
+    honest = network_class.walk
+
+    def walk(self, x):
+        wrong = np.abs(x).max() > 100 if ONLY[only] is None else ONLY[only](*x.shape[:2])
+        scale = np.ones((len(x), 1, 1, 1), np.float32)
+        scale[-1] += 0.01 * wrong
+        return ((name, y * scale if name == "stages.1.0" else y) for name, y in honest(self, x))
+
+    sounds = log_mels((2, 16, 16), 0)
+    assert not any(map(outside, verify.check_backends(net(REP), sounds).values()))
+    monkeypatch.setattr(network_class, "walk", walk)
+    for rows in verify.check_backends(net(REP), sounds).values():
+        assert outside(rows)[0] == "stages.1.0: as a whole"
+
+
+@KINDS
+def test_a_backend_that_cuts_off_where_it_should_round_to_bfloat16(kind, monkeypatch):
+    """It stays within the bound on the rounding; on whole numbers it is found, and one that rounds is right."""
+
+    class Cutting(coarse.Plain):
+        def cut(self, run, x):
+            with monkeypatch.context() as patch:
+                patch.setattr(ops, "round_bfloat16", lambda x: (x.view(np.uint32) & 0xFFFF0000).view(np.float32))
+                return run(x)
+
+        def walk(self, log_mels):
+            yield from self.cut(lambda x: list(coarse.Plain.walk(self, x)), log_mels)
+
+        def __call__(self, log_mels):
+            return self.cut(lambda x: coarse.Plain.__call__(self, x), log_mels)
+
+    model = bare(net(kind))
+    for backend, expected in ((coarse.Plain, []), (Cutting, [f"{b}: as a whole" for b in net(kind).blocks])):
+        monkeypatch.setattr(coarse, "compiled", backend)
+        report = coarse.with_bfloat16(verify.verify(model, X), model.network, X)
+        wrong = {where: outside(rows) for where, rows in report.backends.items() if "bfloat16" in where}
+        assert wrong == {"numba, bfloat16": [], "numba, whole numbers, bfloat16": expected}
 
 
 @KINDS

@@ -4,9 +4,13 @@ Every field of every node of a merged tree is changed, one at a time, and every 
 """
 
 import dataclasses
+import re
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from fractions import Fraction
 from functools import cache, reduce
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -16,6 +20,7 @@ from strategies import log_mels
 from minirep import RECIPES, random_network, reparam
 from minirep.architecture import INCEPTION, REP, Architecture
 from minirep.cli import main
+from minirep.cli.verify import in_file_terms, published_keys
 from minirep.exact import DoubleDouble
 from minirep.files.modelfile import Model, write_model
 from minirep.files.models import read
@@ -155,6 +160,15 @@ def test_labels_and_recipe_are_compared(kind):
     assert line == "recipe: found None, expected Recipe (the merged model)" or line.startswith("recipe: found None")
     (line,) = check(model(kind), right._replace(recipe=replace(RECIPE, heads={"verb": 2, "noun": 4}))).outside
     assert line == "recipe.heads.noun: found 4, expected 3"
+
+
+def test_heads_whose_names_are_paths_hide_nothing():
+    """A head "a.0" has the path of the first label of the head "a"."""
+    heads = {"a": 2, "a.0": 3}
+    given = model(REP, heads=heads)
+    wrong = fused(given)._replace(labels={**given.labels, "a": ("another", given.labels["a"][1])})
+    (line,) = check(given, wrong).outside
+    assert line.startswith("labels.a.0: found 'another'")
 
 
 def other_networks() -> list:
@@ -427,7 +441,12 @@ WRONG = {  # path: (another value, the keys that are named, None where a checkpo
     f"{BLOCK}.expand_project.0.relu": (False, "s3.pathway0_res0.branch2.c*"),
     f"{BLOCK}.shortcut.relu": (True, "s3.pathway0_res0.branch1*"),
     f"{BLOCK}.paths.0.1.axis": ("time", "s3.pathway0_res0.branch2.b*"),
-    f"{BLOCK}.paths.0.0.identity": (True, "s3.pathway0_res0.branch2.a*"),
+    f"{BLOCK}.paths.0.0.identity": (
+        True,
+        ", ".join(
+            f"s3.pathway0_res0.branch2.a{rest}" for rest in (".weight", "_bn*", "_medium.weight", "_small.weight")
+        ),
+    ),
     f"{BLOCK}.stride.1": (1, "s3.pathway0_res0.branch*"),
     "pool.0": (2, None),
 }
@@ -462,6 +481,53 @@ def test_the_command_names_the_array_the_place_and_the_key(name, at, key, checkp
     write_model(tmp_path / "wrong.npz", right._replace(network=wrong))
     status, lines = outcome(capsys, checkpoint / "checkpoint.pyth", tmp_path / "wrong.npz")
     assert (status, lines) == (1, [f"{name}, {place_in_words(name, at)} (the merged model) ({key})"])
+
+
+def made_of(kind: str) -> tuple[list, dict, dict]:
+    """Of a small checkpoint: keys, arrays, and {merged array: the convolutions in the file that change it}."""
+    shape = {"width": 1, "depths": (1, 1, 1, 1), "time": (5,) * 4, "freq": (7,) * 4}
+    state, text = pyth.published_state(**shape, small=(11, 3)), pyth.config(kind, **shape)
+    arrays = {key: array for key, array in state.items() if re.match(r"(s1|s3|head)\..*(weight|bias|mean|var)$", key)}
+
+    def merged_arrays(state):
+        with TemporaryDirectory() as folder:
+            network = read(pyth.write(Path(folder) / "checkpoint.pyth", pyth.checkpoint(state, text))).network
+        return published_keys(network), named_arrays(reparam.fuse(network))
+
+    forms, right = merged_arrays(state)
+    found = {name: set() for name in right if name.startswith((BLOCK, "stem", "heads"))}
+    for owner in {convolution(key) for key in arrays}:
+        changed = {key: array * 1.5 + 0.25 if convolution(key) == owner else array for key, array in arrays.items()}
+        for name, array in merged_arrays({**state, **changed})[1].items():
+            if name in found and not np.array_equal(array, right[name]):
+                found[name].add(owner)
+    return forms, arrays, found
+
+
+def convolution(key: str) -> str:
+    """The convolution to which a key of a checkpoint belongs, by itself or as its batch norm."""
+    return re.sub(r"_?bn(?=_|$)", "", key.rpartition(".")[0]).replace("stem.conv", "stem.")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_merged_array_names_every_convolution_that_it_is_made_of(kind):
+    """Those whose weights in the checkpoint change it, and no others: both that were collapsed, every branch."""
+    forms, arrays, found = made_of(kind)
+    for name, owners in found.items():
+        said = in_file_terms(f"{name}, channel 0 (the merged model)", forms)
+        patterns = said.rpartition(" (")[2].rstrip(")").split(", ")
+        named = [key for key in arrays if any(fnmatchcase(key, pattern) for pattern in patterns)]
+        assert {convolution(key) for key in named} == owners, said
+    collapsed = in_file_terms(f"{BLOCK}.expand_project.0.weight, input 1, output 2 (the merged model)", forms)
+    both = ("s3.pathway0_res0.branch2.c*, s3.pathway0_res0.branch2.d*", "s3.pathway0_res0.branch2.c.weight")
+    assert collapsed.endswith(f"({both[kind == REP]})")
+
+
+def test_a_checkpoint_of_merged_kernels_alone_names_them(tmp_path):
+    state = pyth.published_state(merged="alone")
+    keys = published_keys(read(pyth.write(tmp_path / "alone.pyth", pyth.checkpoint(state))).network)
+    said = in_file_terms("stages.1.1 in float32: paths.0.1 along frequency, step identity, channel 3", keys)
+    assert said.endswith(" (s3.pathway0_res1.branch2.b_reparam.*)")
 
 
 def test_the_command_names_labels_and_recipe_without_a_key(checkpoint, tmp_path, capsys):

@@ -208,7 +208,7 @@ def test_what_is_there_has_a_name(tmp_path):
 
 def test_where_no_folder_is_nothing_can_be_written(tmp_path):
     for path in (tmp_path / "no" / "file", str(tmp_path / "no" / "file")):
-        with pytest.raises(MinirepError, match="cannot be written: expected a file in a folder that is there"):
+        with pytest.raises(MinirepError, match="cannot be written: expected a file in an existing folder"):
             put(path, b"")
     assert writable(tmp_path / "file") == os.path.realpath(tmp_path / "file")
 
@@ -276,7 +276,7 @@ def test_from_a_program(model, tmp_path, monkeypatch, capsysbinary):
 def test_eval_keeps_its_tables_apart(option, manifest, model, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["eval", manifest, "--model", model, option, "-"]) == 2
-    assert "-: eval prints what it measures there, expected a file" in capsys.readouterr().err
+    assert "-: found standard output, where eval prints its results" in capsys.readouterr().err
     assert os.listdir(tmp_path) == []
 
 
@@ -307,8 +307,8 @@ def test_pipes_and_devices_in_a_folder_are_left_out(model, tmp_path, capsys):
         out, err = capsys.readouterr()
         assert "c.wav" in out and "a.wav" not in out and "b.wav" not in out
         assert err.splitlines() == [
-            f"minirep: {tmp_path / 'a.wav'}: left out: found a named pipe, expected a file",
-            f"minirep: {tmp_path / 'b.wav'}: left out: found a device, expected a file",
+            f"minirep: {tmp_path / 'a.wav'}: skipped: found a named pipe, expected a file",
+            f"minirep: {tmp_path / 'b.wav'}: skipped: found a device, expected a file",
         ]
     (tmp_path / "c.wav").unlink()
     assert main(["classify", "--model", model, str(tmp_path)]) == 1

@@ -1,10 +1,10 @@
-"""Run the tutorials, and the hidden answers to their exercises, each in a fresh kernel and a temporary folder.
+"""Run the tutorials and the hidden answers to their exercises, each in a fresh kernel and a temporary folder.
 
-    python tutorials/execute.py              all that the installed packages allow; exit status 1 if any of them fails
-    python tutorials/execute.py 1 4          these
-    python tutorials/execute.py --save 4     and keep the outputs in the notebook
+    python tutorials/execute.py              run all that the installed packages allow; exit status 1 if one fails
+    python tutorials/execute.py 1 4          run these
+    python tutorials/execute.py --save 4     and store the outputs in the notebook
 
-Needs the extra: pip install 'minirep[tutorials]'. A notebook is left out where what it needs beside that is missing:
+Needs the extra: pip install 'minirep[tutorials]'. A notebook is skipped if something else that it needs is missing:
 Numba for 2 and 7, a system with `resource` (Linux, macOS) for 8, PyTorch for 9.
 """
 
@@ -24,25 +24,27 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 HERE = Path(__file__).resolve().parent
-NEEDS = {2: ("numba",), 7: ("numba",), 8: ("resource",), 9: ("torch",)}  # beside what all of them need
+NEEDS = {2: ("numba",), 7: ("numba",), 8: ("resource",), 9: ("torch",)}  # in addition to the extra
 LIMIT = 120  # seconds for one notebook
-COLOURS = 128  # of a saved picture: a palette makes it half as large, and nobody sees a difference
+SMALL = 20_000  # pixels of a heat map up to which it is stored as PNG; WebP blurs thin coloured lines
+QUALITY = 80  # of a stored WebP
+COLOURS = 128  # of a stored PNG: a palette halves its size without a visible difference
 
 
 def notebooks() -> dict[int, Path]:
-    """By their number, in the order they are meant to be read."""
+    """The notebooks by number, in reading order."""
     numbered = {int(path.name.split("-")[0]): path for path in HERE.glob("[0-9]*-*.ipynb")}
     return dict(sorted(numbered.items()))
 
 
 def answers(cell) -> list[str]:
-    """The Python code in the hidden answers of a text."""
+    """The Python code in the hidden answers of a markdown cell."""
     hidden = re.findall(r"(?s)<details>.*?</details>", cell.source if cell.cell_type == "markdown" else "")
     return re.findall(r"(?s)```python\n(.*?)```", "\n".join(hidden))
 
 
 def execute(path: Path, limit: float):
-    """The notebook with fresh outputs. Each answer runs where it stands; of it only errors matter."""
+    """The notebook with fresh outputs. Each hidden answer runs after its cell; its outputs are discarded."""
     notebook = nbformat.read(path, as_version=4)
     cells, notebook.cells = notebook.cells, []
     for cell in cells:
@@ -71,36 +73,51 @@ def execute(path: Path, limit: float):
 
 
 def save(notebook, path: Path) -> None:
-    """Write the notebook with nothing in it that differs from one computer to the next but its outputs."""
+    """Write the notebook; only its outputs can differ from one computer to the next."""
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
     }
     for number, cell in enumerate(notebook.cells):
-        cell.id, cell.metadata = f"cell-{number}", {}
+        tags = cell.metadata.get("tags")
+        cell.id, cell.metadata = f"cell-{number}", {"tags": tags} if tags else {}
         for output in cell.get("outputs", ()):
-            picture = output.get("data", {}).get("image/png")
-            if picture:
-                output["data"]["image/png"] = base64.b64encode(smaller(base64.b64decode(picture))).decode()
-                output["metadata"] = {}
+            data = output.get("data", {})
+            if "image/png" in data:
+                data["image/png"], output.metadata = smaller(data["image/png"], lossy=False)[1], {}
+            if "image/svg+xml" in data:
+                data["image/svg+xml"] = re.sub(
+                    r'data:image/png;base64,\s*([^"]+)',
+                    lambda found: "data:image/{};base64,{}".format(*smaller(found[1])),
+                    data["image/svg+xml"],
+                )
+                # Jupyter reads the alternative text in the output's metadata, the site (MyST-NB) in the cell's.
+                cell.metadata["mystnb"] = {"image": {"alt": output.metadata["image/svg+xml"]["alt"]}}
     nbformat.validate(notebook)
     nbformat.write(notebook, path)
 
 
-def smaller(picture: bytes) -> bytes:
-    """A PNG with a palette in place of full colours."""
+def smaller(picture: str, lossy: bool = True) -> tuple[str, str]:
+    """A PNG in Base64 -> (format, the picture in Base64): a large heat map as WebP, others with a palette."""
     from PIL import Image  # comes with matplotlib
 
     file = io.BytesIO()
-    image = Image.open(io.BytesIO(picture)).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
-    image.save(file, "PNG", optimize=True)
-    return file.getvalue()
+    image = Image.open(io.BytesIO(base64.b64decode(picture)))
+    transparent = image.mode == "RGBA" and image.getextrema()[3][0] < 255  # somewhere
+    kind = "webp" if lossy and not transparent and image.width * image.height > SMALL else "png"
+    if kind == "webp":
+        image.convert("RGB").save(file, "WEBP", quality=QUALITY, method=6)
+    else:
+        method = Image.Quantize.FASTOCTREE if transparent else Image.Quantize.MEDIANCUT
+        image = image.convert("RGBA" if transparent else "RGB").quantize(COLOURS, method, dither=Image.Dither.NONE)
+        image.save(file, "PNG", optimize=True)
+    return kind, base64.b64encode(file.getvalue()).decode()
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("numbers", nargs="*", type=int, help="which notebooks (default: all)")
-    parser.add_argument("--save", action="store_true", help="write the outputs into the notebooks")
+    parser.add_argument("--save", action="store_true", help="store the outputs in the notebooks")
     parser.add_argument("--limit", type=float, default=LIMIT, help="seconds for one notebook (default: %(default)s)")
     args = parser.parse_args()
     found = notebooks()
@@ -113,7 +130,7 @@ def main() -> int:
             continue
         missing = [package for package in NEEDS.get(number, ()) if importlib.util.find_spec(package) is None]
         if missing:
-            print(f"{path.name}: left out, it needs {', '.join(missing)}", flush=True)
+            print(f"{path.name}: skipped, it needs {', '.join(missing)}", flush=True)
             continue
         began = time.monotonic()
         try:

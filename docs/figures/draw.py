@@ -1,10 +1,12 @@
-"""Draws the figures of these pages: ``python docs/figures/draw.py`` writes NAME-light.svg and NAME-dark.svg of each.
+"""Draws the figures of these pages: ``python docs/figures/draw.py [NAME ...]`` writes NAME-light.svg and NAME-dark.svg.
 
-Needs the extra `plot`. Pictures of sounds and kernels are computed by minirep; only boxes are drawn by hand.
+Needs the extras `plot` and `docs`. Pictures of sounds and kernels are computed by minirep; only boxes are drawn by
+hand.
 """
 # ruff: noqa: RUF001 (a multiplication sign is meant)
 
 import json
+import sys
 from pathlib import Path
 
 import matplotlib
@@ -16,9 +18,11 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 import minirep
 from minirep import audio, frontend, reparam
-from minirep.files.models import default_model
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "_extensions"))
+import interactive  # noqa: E402 (found through the path above)
+
 DEMO = Path(minirep.__file__).parent / "data/demo"
 STYLES = {
     "light": {"ink": "#2b2f33", "faint": "#c9ced3", "a": "#0a7d88", "b": "#d2691e", "c": "#7a52a8", "box": "#eef5f6"},
@@ -152,8 +156,6 @@ def then_picture(style):
 
 @figure
 def last_answer(style):
-    if not default_model().exists():
-        return None
     top = minirep.load().classify(DEMO / "nine.wav").top(5)[::-1]
     fig, ax = panel(style, 3, 2.2)
     ax.barh([label for label, _ in top], [p for _, p in top], color=style["a"], height=0.6)
@@ -367,6 +369,80 @@ def block_inception_fused(style):
     return inception(style, True)
 
 
+# --- the interactive figures, for pages without JavaScript ------------------------------------------------------------
+
+
+@figure
+def window_and_hop(style):
+    """A short and a long window."""
+    fig, axes = plt.subplots(1, 2, figsize=(8.6, 3), layout="constrained", sharey=True)
+    for ax, name in zip(axes, ("speech-commands-v2", "vggsound")):
+        recipe = minirep.RECIPES[name]
+        draw_log_mel(ax, frontend.log_mel(clip(), recipe), recipe)
+        ax.set_title(f"window {recipe.window_ms} ms, hop {recipe.hop_ms} ms")
+    axes[1].set_ylabel("")
+    return fig
+
+
+@figure
+def kernels(style):
+    """The kernels as they stand at first, and the outputs of the branches and of the merged kernel."""
+    layer, signal = interactive.kernels_layer(), np.array(interactive.kernels()["signal"])
+    rows = [reparam.pad_kernel(branch.weight, 21)[:, 0] for branch in layer.branches] + [np.eye(21)[10]]
+    outputs = [np.convolve(signal, row[::-1], "same") for row in rows]
+    fig, axes = plt.subplots(1, 2, figsize=(8.6, 3.2), layout="constrained")
+    names = ("21 taps", "11 taps", "3 taps", "identity", "merged")
+    for y, (row, name) in enumerate(zip([*rows, sum(rows)], names)):
+        axes[0].bar(np.arange(-10, 11), row * 0.7, bottom=-y, color=style["b" if name == "merged" else "a"], width=0.7)
+    axes[0].set(yticks=-np.arange(5), yticklabels=names, xlabel="tap, counted from the centre")
+    for output in outputs:
+        axes[1].plot(output, color=style["faint"], lw=1)
+    axes[1].plot(sum(outputs), color=style["a"], label="sum of the outputs")
+    merged = np.convolve(signal, sum(rows)[::-1], "same")
+    axes[1].plot(merged, "o", ms=3.5, color=style["b"], label="output of the merged kernel")
+    axes[1].legend(frameon=False, fontsize=8)
+    axes[1].set(xlabel="time", yticks=[])
+    for ax in axes:
+        bare(ax)
+    return fig
+
+
+@figure
+def stream(style):
+    """The averaged probabilities with the usual settings, and the words."""
+    data = interactive.stream()
+    fig, ax = panel(style, 8.6, 3.2)
+    kept = [k for k, label in enumerate(data["labels"]) if label not in data["ignored"]]
+    recent = [data["probabilities"][max(0, i + 1 - data["smooth"]) : i + 1] for i in range(len(data["moments"]))]
+    means = np.array([np.mean(rows, axis=0) for rows in recent])
+    shift = (data["smooth"] - 1) / 2 * data["hop"]
+    for k in kept:
+        ax.plot(np.array(data["moments"]) - shift, means[:, k], lw=1.3)
+    for part, dashes in ((1, "-"), (data["release"], "--")):
+        ax.axhline(part * data["threshold"], color=style["b"], ls=dashes)
+    for start, end, word in data["words"]:
+        ax.axvspan(start, end, color=style["faint"], alpha=0.4, lw=0)
+        ax.text((start + end) / 2, 1.04, word, ha="center")
+    ax.set(xlabel="seconds", ylabel="averaged probability", xlim=(0, data["seconds"]), ylim=(0, 1.12))
+    return fig
+
+
+@figure
+def bound(style):
+    """The centre tap, in both precisions."""
+    data = interactive.bound()
+    fig, axes = plt.subplots(1, 2, figsize=(8.6, 3), layout="constrained", sharey=True)
+    for ax, (precision, taps) in zip(axes, data["precisions"].items()):
+        apart, allowed = np.array(taps[10][1:]).T
+        ax.loglog(data["steps"][1:], allowed, color=style["b"], label="bound")
+        ax.loglog(data["steps"][1:], np.maximum(apart, 1e-17), color=style["a"], label="difference")
+        ax.set(title=precision, xlabel="the tap is moved by")
+        bare(ax)
+    axes[0].set_ylabel("output")
+    axes[0].legend(frameon=False)
+    return fig
+
+
 # --- the open questions -----------------------------------------------------------------------------------------------
 
 ANSWERS = HERE.parents[1] / "tutorials/open_questions/answers"  # what questions.py beside them measured
@@ -452,19 +528,18 @@ def open_convolutions(style):
     return fig
 
 
-def main():
+def main(names):
     for mode, style in STYLES.items():
         plt.rcParams.update({
             "svg.hashsalt": "minirep", "svg.fonttype": "path", "font.size": 10, "axes.titlesize": 11,
             "axes.titlelocation": "left", "savefig.transparent": True,
             **dict.fromkeys(INKED, style["ink"]),
         })  # fmt: skip
-        for name, draw in FIGURES.items():
-            fig = draw(style)
-            if fig is not None:
-                fig.savefig(HERE / f"{name}-{mode}.svg", metadata={"Date": None, "Creator": None})
-                plt.close(fig)
+        for name in names or FIGURES:
+            fig = FIGURES[name](style)
+            fig.savefig(HERE / f"{name}-{mode}.svg", metadata={"Date": None, "Creator": None})
+            plt.close(fig)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -1,4 +1,4 @@
-"""A sound file, a stream or an array becomes mono samples at the rate that is wanted.
+"""Read a sound file, a stream or an array as mono samples at any rate.
 
     open          a path or a binary stream -> `Recording`
     recording     `Recording`: mono samples, read piece by piece; `from_array`

@@ -17,11 +17,11 @@ DELAY = 5 * 1152  # samples that MP3 decoders leave out at both ends, and more t
 
 
 class Unreadable(MinirepError):
-    """What one library does not read, and why; without a reason: the library is not installed."""
+    """A file that one library does not read, with the reason; without one, the library is not installed."""
 
 
 def read_compressed(file: IO[bytes], size: int, wav: WavLayout | None, name: str, partial: bool) -> Recording:
-    """The recording in a file that soundfile reads; ``wav`` tells where a WAV's samples are. Raises Unreadable."""
+    """Open a file that soundfile reads; ``wav`` has the place of a WAV's samples. Raises Unreadable."""
     try:
         import soundfile
     except ImportError as error:
@@ -62,10 +62,10 @@ def read_compressed(file: IO[bytes], size: int, wav: WavLayout | None, name: str
 
 
 class Section(io.RawIOBase):
-    """The bytes [start, stop) of a file as a file of its own, without the name that libsndfile would judge it by.
+    """The bytes [start, stop) of a file as a file of its own, without a name that libsndfile would go by.
 
-    libsndfile takes the length of an MP3 from the file's size and the bit rate of its beginning where no header tells
-    it, and reads no further. An ``endless`` section is as long as it likes, so that all of the file is read.
+    libsndfile takes the length of an MP3 from the file's size and the bit rate of its beginning if no header gives it,
+    and reads no further. An ``endless`` section is as long as it likes, so that all of the file is read.
     """
 
     def __init__(self, file: IO[bytes], start: int, stop: int, endless: bool = False):
@@ -135,7 +135,7 @@ def _enough(found: int, promised: float, slack: float, name: str) -> None:
 
 
 class ForwardDecoder:
-    """Decodes from the beginning on, whatever the stretch, and keeps the last samples for a reader that steps back.
+    """Decode from the beginning on, and keep the last samples for a reader that steps back.
 
     This is for what cannot be sought in, and for Vorbis, Opus and MP3: libsndfile's seeks in them do not always lead to
     the same samples, and its lengths are estimates, so that everything is decoded once just to count it.
@@ -161,7 +161,7 @@ class ForwardDecoder:
         self.last = np.zeros(0, np.float32)  # the samples before it
 
     def fetch(self, start: int, stop: int) -> np.ndarray:
-        """The samples [start, stop), mono: (stop - start,)."""
+        """Return the samples [start, stop), mono: (stop - start,)."""
         if start < self.position - len(self.last):
             self.rewind()
         while self.position < stop and self.advance():
@@ -171,7 +171,7 @@ class ForwardDecoder:
         return self.last[start - kept : stop - kept]
 
     def advance(self) -> int:
-        """Decode the next samples; their number, 0 at the end."""
+        """Decode the next samples and return their number, 0 at the end."""
         new = next(self.coming, ())
         self.last = np.concatenate([self.last[-KEPT:], np.asarray(new, np.float32)])
         self.position += len(new)

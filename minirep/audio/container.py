@@ -22,7 +22,7 @@ OPTIONS = {"format_whitelist": DEMUXERS, "protocol_whitelist": "none"}
 
 
 def read_container(file: IO[bytes], size: int, name: str, partial: bool) -> Recording:
-    """The recording in a file that FFmpeg reads: its first stream of sound. Raises Unreadable."""
+    """Open the first audio stream of a file that FFmpeg reads. Raises Unreadable."""
     try:
         import av
     except ImportError as error:

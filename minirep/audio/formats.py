@@ -1,4 +1,4 @@
-"""What a sound file is, by its first bytes; where the frames of an MP3 begin, and how many its header promises.
+"""The format of a sound file, by its first bytes; where the frames of an MP3 begin, and their promised number.
 
 Sources: ISO/IEC 11172-3 and 13818-3 for the frames of MPEG audio, 13818-7 for ADTS; id3.org, "ID3 tag version 2.4.0".
 """
@@ -80,7 +80,8 @@ def _next_frame(file: IO[bytes], start: int, stop: int) -> int | None:
 
 
 def _last_frame(file: IO[bytes], start: int, stop: int) -> tuple[int, int]:
-    """Where the last whole frame ends, and the samples up to there. Behind it are tags, or a frame that was cut."""
+    """Return where the last whole frame ends, and the number of samples up to there. Behind it are tags, or a frame
+    that was cut."""
     end, samples = start, 0
     here: int | None = start
     while here is not None:

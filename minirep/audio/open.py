@@ -1,4 +1,4 @@
-"""From a path or a binary stream to a `Recording`: WAV files are read here, other formats through soundfile or av."""
+"""Open a path or a binary stream as a `Recording`: WAV files are read here, other formats by soundfile or av."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ CONVERT = "ffmpeg -i FILE out.wav"  # what helps with what is not read here
 
 
 def open_recording(source, partial: bool = False) -> Recording:
-    """A recording from a sound file's path or a binary stream such as ``sys.stdin.buffer``.
+    """Open a sound file, given by its path or as a binary stream such as ``sys.stdin.buffer``.
 
     WAV with integers of 8 to 64 bits, floats of 32 or 64, A-law or mu-law needs nothing else, with any number of
     channels (their mean is taken), extensible or not, RF64 and RIFX too. FLAC, OGG, MP3 and others need the package
@@ -24,8 +24,8 @@ def open_recording(source, partial: bool = False) -> Recording:
     stream is first copied to a temporary file, up to its end.
 
     A file that was cut is an error. With ``partial`` it ends where it was cut or where its damage begins, and a
-    MinirepWarning says so; a file that holds a second WAV warns, too. Raises MinirepError, and its kind MissingExtra
-    where a package is needed and not there.
+    MinirepWarning is issued; a file that holds a second WAV warns, too. Raises MinirepError, and its subclass
+    MissingExtra if a package is missing.
     """
     name = _name(source)
     try:
@@ -88,7 +88,7 @@ def _from_file(file: IO[bytes], name: str, partial: bool) -> Recording:
 
 
 def _refusal(file: IO[bytes], name: str, soundfile: str, av: str) -> MinirepError:
-    """What to say of a file that neither package reads; an empty reason says that the package is not installed."""
+    """Make the error for a file that neither package reads; an empty reason means that the package is not installed."""
     file.seek(skip_id3(file))
     kind = recognise(file.read(HEAD))
     found = f"{name}: found {kind or 'no WAV'}" + (f" that soundfile cannot read ({soundfile})" if soundfile else "")

@@ -1,4 +1,4 @@
-"""Sound as a stream of bytes, without an end to seek to: raw samples, or a WAV whose header comes first.
+"""Sound as a stream of bytes that cannot be rewound: raw samples, or a WAV.
 
 This is what `arecord`, `ffmpeg` or `sox` write into a pipe. For files see `minirep.audio.open`; the decoding is
 that of `minirep.audio.wav`.
@@ -25,11 +25,11 @@ DECODE = ": ffmpeg -i FILE -f wav - | minirep listen"
 
 
 class Pcm:
-    """Mono samples from a binary file or pipe, as they come.
+    """Mono samples from a binary file or pipe, as they arrive.
 
-    ``coding``: "s16le", "f32le" or "wav"; "auto" is WAV if the first bytes say so, else s16le. A WAV knows its rate and
-    channels; ``rate`` and ``channels`` are those of raw samples, and must agree with a WAV's if they are given. Raw
-    samples without a rate are taken to have ``usual_rate``.
+    ``coding``: "s16le", "f32le" or "wav"; "auto" is WAV if the input has a WAV header, else s16le. A WAV header has the
+    rate and channels; ``rate`` and ``channels`` are those of raw samples, and must agree with a WAV's if they are
+    given. Raw samples without a rate are taken to have ``usual_rate``.
     """
 
     def __init__(self, file, coding: str, rate: int | None, channels: int | None, usual_rate: int):
@@ -58,7 +58,7 @@ class Pcm:
         self._left = ENDLESS if wav.size == ENDLESS else wav.length * wav.frame  # bytes to come
 
     def read(self) -> np.ndarray | None:
-        """The next samples, mono float32: all that has arrived, but not too many; None at the end.
+        """Return the next samples, mono float32: all that have arrived, up to a limit; None at the end.
 
         Bytes at the end that are no whole sample (of every channel) are left out.
         """
@@ -85,7 +85,7 @@ class Pcm:
 
     @property
     def doubt(self) -> str:
-        """What may be wrong with the samples if nothing is heard, or nothing."""
+        """Return what may be wrong with the samples if no event was found, or nothing."""
         return self._pace or self._spectrum or self._quiet
 
     def _look_at_level(self, samples: np.ndarray, last: bool = False) -> None:
@@ -169,7 +169,7 @@ class Pcm:
 
 @np.errstate(over="ignore", invalid="ignore")
 def doubts(raw: bytes, coding: str, channels: int, rate: int) -> tuple[str, str]:
-    """What raw samples look like if not like what they are taken for, and what may be wrong if nothing is heard.
+    """Return what raw samples look like if not like their declared format: what may be wrong if no event is found.
 
     Sound is smooth: from one sample to the next it changes less than to the next but one. Where two channels take
     turns, the even samples differ from the odd ones, or the steps within pairs from those between them.

@@ -28,7 +28,7 @@ class Recording:
         self._lock = threading.Lock()  # a file has one position: two threads must not move it between seek and read
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """The samples [start, stop), as far as the recording has them: (n,) float32.
+        """Return the samples [start, stop), as far as the recording has them: (n,) float32.
 
         Raises MinirepError where the file cannot be read on or holds NaN or infinite samples.
         """
@@ -42,7 +42,7 @@ class Recording:
                 try:
                     samples[here - start : end - start] = self._fetch(here, end)
                 except OSError as error:
-                    raise MinirepError(f"{self.name}: cannot be read on ({error.strerror or error})") from error
+                    raise MinirepError(f"{self.name}: reading failed ({error.strerror or error})") from error
                 here = end
         stretch = f"between {start / self.rate:.2f} and {stop / self.rate:.2f} s"
         found = f"{self.name}: found NaN, infinite or huge samples {stretch}; expected finite ones"
@@ -54,7 +54,7 @@ class Recording:
 
 
 def from_array(samples, rate: int | None) -> Recording:
-    """A recording of samples in memory: (n,), real.
+    """Make a recording of samples in memory: (n,), real.
 
     float16, float32 and float64 are taken as they are; int16 and int32 are divided by 2**15 and 2**31, and uint8, as in
     WAV files, is (x - 128) / 128. ``rate``: whole samples a second, 1000 to 768000. Anything else raises MinirepError.
@@ -68,7 +68,7 @@ def from_array(samples, rate: int | None) -> Recording:
         named = hasattr(samples, "dtype")
         samples = np.asarray(samples)
     except (TypeError, ValueError) as error:  # rows of different lengths, an array on a GPU
-        raise MinirepError(f"array: found no array for NumPy ({error}); expected samples in one dimension") from error
+        raise MinirepError(f"array: found no array of numbers ({error}); expected samples in one dimension") from error
     downmix = "expected one dimension: downmix first, e.g. samples.mean(axis=1)"
     expect(samples.ndim == 1, f"array: found shape {samples.shape}, {downmix}")
     if samples.dtype.kind == "i" and not named:
@@ -93,7 +93,7 @@ def whole_rate(rate, name: str, lowest: int = RATES[0]) -> int:
 
 
 def unit_scale(samples: np.ndarray) -> np.ndarray:
-    """Integers divided by their full scale, floats as they are: any shape -> float64, the same shape."""
+    """Divide integers by their full scale, and keep floats as they are: any shape -> float64, the same shape."""
     if samples.dtype.kind == "f":
         return samples.astype(np.float64)
     full = 2.0 ** (8 * samples.dtype.itemsize - 1)

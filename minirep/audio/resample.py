@@ -1,4 +1,4 @@
-"""Another sample rate: a windowed-sinc low-pass filter, in its polyphase form.
+"""Resample to another rate with a windowed-sinc low-pass filter, in polyphase form.
 
 Put a pulse on every sample, as high as the sample, and add them up: that is the sound between the samples too, and
 the new samples are read off it. The pulse holds only frequencies that both rates can carry; without this, whatever
@@ -28,9 +28,9 @@ ORDER = 12  # coefficients of Farrow's polynomials: their error is below 1e-8 of
 
 
 def low_pass(times: np.ndarray, up: int, down: int) -> np.ndarray:
-    """The pulse at ``times`` from its centre, in input samples, where output and input rate are as ``up`` to ``down``.
+    """Return the filter's pulse at ``times`` from its centre, in input samples, for the ratio ``up`` / ``down``.
 
-    It is a sinc, which would be the ideal low-pass filter if it had an end, under Kaiser's window, which gives it one;
+    It is a sinc, the ideal low-pass filter, cut off by a Kaiser window;
     its cutoff lies midway between pass band and stop band.
     """
     cutoff = (1 + PASS) / 2 * min(1.0, up / down)  # as a part of the input's Nyquist frequency
@@ -45,7 +45,7 @@ def reach(up: int, down: int) -> int:
 
 
 def resample(recording: Recording, rate: int) -> Recording:
-    """The recording at another rate, ``ceil(length * rate / recording.rate)`` samples long.
+    """Return the recording at another rate, ``ceil(length * rate / recording.rate)`` samples long.
 
     Sample m lies at the time ``m / rate``; beyond its ends the recording is taken as silent. The filter is flat within
     0.01 dB up to 0.9 of the smaller Nyquist frequency and 75 dB down from 1.0 on. Samples are computed as they are

@@ -1,7 +1,7 @@
-"""WAV files: where their samples are, what they mean, and how they are decoded.
+"""WAV files: the place, meaning and decoding of their samples.
 
 "RIFF", a size, "WAVE", then chunks: a name of four letters, a size, that many bytes and one more if they are odd in
-number. The chunk "fmt " says what the samples are, and "data" holds them, one after the other channel by channel.
+number. The chunk "fmt " describes the samples, and "data" holds them, with the channels interleaved.
 
 Sources: IBM and Microsoft, "Multimedia Programming Interface and Data Specifications 1.0", 1991, chapter 3; the
 extensible format of Microsoft's WAVEFORMATEXTENSIBLE; the 64-bit sizes of EBU Tech 3306.
@@ -32,7 +32,7 @@ SLACK = 4096  # bytes that a size may be too large in a file that is whole
 
 @dataclass(frozen=True)
 class WavLayout:
-    """Where the samples of a WAV file are and what they mean."""
+    """Place and meaning of the samples of a WAV file."""
 
     rate: int
     channels: int
@@ -53,7 +53,7 @@ class WavLayout:
         return self.size // self.frame
 
     def decode(self, raw: bytes) -> np.ndarray:
-        """The bytes of n samples of every channel -> (n, channels) float64, full scale +-1."""
+        """Decode the bytes of n samples of every channel -> (n, channels) float64, full scale +-1."""
         if self.tag in (ALAW, MULAW):
             samples = telephone_table(self.tag)[np.frombuffer(raw, np.uint8)]
         elif self.width == 3:  # the upper three bytes of a 32-bit integer
@@ -67,7 +67,7 @@ class WavLayout:
 
 
 def wav_layout(file: IO[bytes], size: int | None, name: str, partial: bool = False) -> WavLayout | None:
-    """What a header says, checked against its file's ``size`` (None for a stream); None for what is no WAV.
+    """Read a header and check it against its file's ``size`` (None for a stream); None if it is no WAV.
 
     With ``partial`` a file that was cut ends where it ends, with a warning.
     """
@@ -102,7 +102,7 @@ def wav_layout(file: IO[bytes], size: int | None, name: str, partial: bool = Fal
 
 
 def is_wav(file: IO[bytes], start: int = 0) -> bool:
-    """Whether a WAV file begins at ``start``."""
+    """Return whether a WAV file begins at ``start``."""
     file.seek(start)
     return recognise(file.read(12)) == "WAV"
 
@@ -145,7 +145,7 @@ class _Header:
 
 
 def _data_size(header: _Header, partial: bool) -> int:
-    """The bytes of samples: what the headers promise, as far as they can be believed, or what there is."""
+    """The bytes of samples: the size in the headers if it is plausible, else that of the data."""
     offset, promised = header.chunks[b"data"]
     size, whole = header.size, header.whole
     if promised == 0xFFFFFFFF and b"ds64" in header.chunks:  # it did not fit into 32 bits: this chunk has it in 64
@@ -171,7 +171,7 @@ def _data_size(header: _Header, partial: bool) -> int:
 
 
 def is_placeholder(size: int) -> bool:
-    """Whether a size of samples is one that programs write ahead of a stream whose end they do not know.
+    """Return whether a size of samples is one that programs write before a stream of unknown length.
 
     FFmpeg writes 2**32 - 1, arecord 2**31, SoX and eSpeak 2**31 - 4096: all just below a multiple of 2 GiB.
     """
@@ -179,7 +179,7 @@ def is_placeholder(size: int) -> bool:
 
 
 def read_wav(file: IO[bytes], layout: WavLayout, name: str) -> Recording:
-    """The recording in a WAV file whose samples are read here."""
+    """Open a WAV file whose samples are read here."""
 
     def fetch(start, stop):
         file.seek(layout.offset + start * layout.frame)
@@ -192,7 +192,7 @@ def read_wav(file: IO[bytes], layout: WavLayout, name: str) -> Recording:
 
 @lru_cache(maxsize=2)
 def telephone_table(tag: int) -> np.ndarray:
-    """What the 256 codes of A-law or mu-law mean: (256,) float64.
+    """Return the values of the 256 codes of A-law or mu-law: (256,) float64.
 
     A code is a sign, three bits of exponent and four of mantissa. A-law stores it with every other bit inverted, mu-law
     with all of them.

@@ -16,15 +16,15 @@ from .terminal import complain, report_warnings
 
 PACKAGE = __package__.partition(".")[0]
 COMMANDS = {  # name: (module, what it does)
-    "classify": ("cli.classify", "name what is heard in sound files"),
-    "listen": ("cli.listen", "name what is heard in sound that arrives on standard input"),
-    "web": ("cli.web", "show what the network makes of a microphone or a sound file, on a local page"),
-    "eval": ("cli.eval", "measure how often a model is right, on recordings whose labels are known"),
-    "convert": ("cli.convert", "turn a published checkpoint into model.npz, merged"),
+    "classify": ("cli.classify", "classify sound files"),
+    "listen": ("cli.listen", "detect sounds in a live stream on standard input"),
+    "web": ("cli.web", "show the network at work on a microphone or a sound file, on a local web page"),
+    "eval": ("cli.eval", "measure a model's accuracy and calibration on labelled recordings"),
+    "convert": ("cli.convert", "convert a published checkpoint to model.npz, and merge it"),
     "fuse": ("cli.fuse", "merge the branches and batch norms of a model"),
-    "export": ("cli.export", "write a model for other programs: .onnx or .safetensors"),
-    "bundle": ("cli.bundle", "put a model and the code that runs it into one file"),
-    "info": ("cli.info", "show what a model is and what each part of it costs"),
+    "export": ("cli.export", "export a model to .onnx or .safetensors, for other programs"),
+    "bundle": ("cli.bundle", "pack a model and the code that runs it into one file"),
+    "info": ("cli.info", "show a model's architecture, parameters and multiply-adds"),
     "verify": ("cli.verify", "prove that a merged model computes the same function"),
     "bench": ("cli.bench", "measure how fast a model runs on this computer"),
 }
@@ -64,8 +64,8 @@ def _parser(argv: list[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="minirep",
         description="Audio networks with mergeable kernels, in plain NumPy: from the waveform to the class.",
-        epilog="'minirep COMMAND --help' tells more. Exit status: 0 all good, 1 some inputs failed, 2 unusable "
-        "arguments or model.",
+        epilog="Run 'minirep COMMAND --help' for its options. Exit status: 0 success, 1 some inputs failed, "
+        "2 unusable arguments or model.",
     )
     parser.add_argument("--version", action="version", version=f"minirep {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

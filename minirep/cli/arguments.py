@@ -3,6 +3,7 @@
 import argparse
 import math
 from collections.abc import Callable
+from functools import partial
 
 from ..classify import BACKENDS
 from ..precision import PRECISIONS
@@ -17,28 +18,8 @@ def at_least_one(text: str) -> int:
     return int(text)
 
 
-def positive(text: str) -> float:
-    """An argument's value: a number above 0."""
-    return _number(text, lambda x: 0 < x < math.inf, "a number above 0")
-
-
-def not_negative(text: str) -> float:
-    """An argument's value: a number of at least 0."""
-    return _number(text, lambda x: 0 <= x < math.inf, "a number of at least 0")
-
-
-def decibels(text: str) -> float:
-    """An argument's value: a level below full scale, or at it."""
-    return _number(text, lambda x: x <= 0, "decibels, at most 0, such as -60")
-
-
-def probability(text: str) -> float:
-    """An argument's value: above 0 and up to 1."""
-    return _number(text, lambda x: 0 < x <= 1, "a number above 0 and up to 1")
-
-
 def _number(text: str, holds: Callable[[float], bool], expected: str) -> float:
-    """A number of which that holds; NaN is none."""
+    """An argument's value: a number for which ``holds`` is true; never NaN."""
     try:
         value = float(text)
     except ValueError:
@@ -48,37 +29,40 @@ def _number(text: str, holds: Callable[[float], bool], expected: str) -> float:
     return value
 
 
+positive = partial(_number, holds=lambda x: 0 < x < math.inf, expected="a number above 0")
+not_negative = partial(_number, holds=lambda x: 0 <= x < math.inf, expected="a number of at least 0")
+decibels = partial(_number, holds=lambda x: x <= 0, expected="decibels, at most 0, such as -60")
+probability = partial(_number, holds=lambda x: 0 < x <= 1, expected="a number above 0 and up to 1")
+
+
 def add_model(parser) -> None:
-    """``--model``: a model file."""
     parser.add_argument("--model", metavar="M", help=MODEL)
 
 
 def add_model_argument(parser, metavar: str = "MODEL") -> None:
-    """A model file as the command's argument."""
     parser.add_argument("model", nargs="?", metavar=metavar, help=MODEL)
 
 
 def add_views(parser) -> None:
     parser.add_argument(
-        "--views", type=at_least_one, metavar="V", help="clips spread over a recording (default: the model's)"
+        "--views", type=at_least_one, metavar="V", help="clips per recording, evenly spaced (default: the model's)"
     )
 
 
 def add_backend(parser) -> None:
-    parser.add_argument("--backend", choices=BACKENDS, default="auto", help="what runs the network")
+    parser.add_argument("--backend", choices=BACKENDS, default="auto", help="compiled kernels (numba) or plain NumPy")
 
 
 def add_precision(
-    parser, meaning: str = "bfloat16: faster where the processor multiplies it; by default as stored"
+    parser, meaning: str = "bfloat16 is faster on processors with instructions for it (default: as stored)"
 ) -> None:
     parser.add_argument("--precision", choices=PRECISIONS, help=meaning)
 
 
 def add_half(parser) -> None:
-    parser.add_argument("--half", action="store_true", help="store 16-bit weights: half the size, 3 digits")
+    parser.add_argument("--half", action="store_true", help="float16 weights: half the size, 3 significant digits")
 
 
 def add_output(parser) -> None:
-    """The options of every command that writes a model."""
     parser.add_argument("-o", "--output", required=True, metavar="MODEL", help="the model.npz or .safetensors to write")
     add_half(parser)

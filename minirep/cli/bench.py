@@ -1,4 +1,4 @@
-"""``minirep bench``: how long each part of a network takes on this computer, and how well the time is used.
+"""``minirep bench``: the time of each part of a network on this computer, and its share of the peak.
 
 Nearly all of a network's arithmetic is matrix products, so what can be reached is measured with one: two large
 matrices, multiplied by NumPy. A share above 100 % means that the compiled kernels beat the library it came with.
@@ -17,7 +17,7 @@ import numpy as np
 from .. import network as networks
 from ..count import costs
 from ..errors import MinirepError, MissingExtra
-from ..files.models import default_model, read
+from ..files.models import read
 from ..precision import as_precision
 from ..recipe import MELS
 from ..reparam import fuse
@@ -39,16 +39,18 @@ print(2 * 1536**3 / min(seconds))
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_argument(parser)
     add_precision(parser)
-    parser.add_argument("--threads", metavar="N,N...", help="numbers of threads (default: 1 and all cores allowed)")
-    parser.add_argument("--batch", type=int, default=1, metavar="N", help="log-mels at a time (default: 1)")
-    parser.add_argument("--repeat", type=int, default=10, metavar="N", help="runs, of which the median counts")
+    parser.add_argument("--threads", metavar="N,N...", help="numbers of threads (default: 1 and all available cores)")
+    parser.add_argument("--batch", type=int, default=1, metavar="N", help="batch size (default: 1)")
+    parser.add_argument(
+        "--repeat", type=int, default=10, metavar="N", help="runs, of which the median is taken (default: 10)"
+    )
     parser.add_argument("--json", action="store_true", help="print a JSON object")
 
 
 def run(args) -> int:
     if args.batch < 1 or args.repeat < 1:
         raise MinirepError(f"bench: found --batch {args.batch}, --repeat {args.repeat}; expected at least 1 of each")
-    network, recipe, _, _ = read(default_model() if args.model is None else args.model)
+    network, recipe, _, _ = read(args.model)
     network = fuse(network)
     network = as_precision(network, args.precision) if args.precision else network
     frames = recipe.frames if recipe else network.pool[0] * 32
@@ -129,7 +131,6 @@ def peak(threads: int) -> float:
 
 
 def lines(found: dict):
-    """What `measure` found, as tables for people."""
     yield f"{found['batch']} x {found['frames']} x {MELS} log-mels, {found['multiply_adds'] / 1e9:.3f} G multiply-adds"
     for threads, flops in found["peak_flops"].items():
         yield f"A large matrix product in NumPy on {threads} thread(s): {flops / 1e9:.0f} GFLOP/s"

@@ -1,4 +1,4 @@
-"""``minirep bundle``: a model and the code that runs it in one file."""
+"""``minirep bundle``: pack a model and the code that runs it into one file."""
 
 import argparse
 
@@ -9,8 +9,8 @@ from .output import refuse_source, report
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
-        "The file runs with any Python 3.10 or later that has NumPy: python app.pyz classify FILE. It knows the "
-        "commands classify and listen, reads all from itself and writes nothing."
+        "The file runs on any Python 3.10 or later with NumPy: python app.pyz classify FILE. It has the commands "
+        "classify and listen, needs no other file and writes none."
     )
     parser.add_argument("source", metavar="MODEL", help="model.npz or checkpoint.pyth")
     parser.add_argument(

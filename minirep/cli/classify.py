@@ -1,4 +1,4 @@
-"""``minirep classify``: sound files in; names out, for people or for programs."""
+"""``minirep classify``: classify sound files; the output is for people or for programs."""
 
 import argparse
 import contextlib
@@ -39,13 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--top",
         type=at_least_one,
         metavar="N",
-        help=f"the N most probable classes of each file (default: {TOP}; for people, 1 where there are several files)",
+        help=f"print the N most probable classes of each file (default: {TOP}; 1 in the table of several files)",
     )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print a JSON array with an object for each file")
     form.add_argument("--csv", action="store_true", help="print CSV: file,head,rank,label,probability")
     add_views(parser)
-    parser.add_argument("--partial", action="store_true", help="read a file that was cut as far as it goes")
+    parser.add_argument("--partial", action="store_true", help="classify what is left of a truncated file")
     add_backend(parser)
     add_precision(parser)
     add_jobs(parser)
@@ -59,7 +59,7 @@ def run(args) -> int:
     timeline.check(args, sources)
     elsewhere = args.jobs > 1 or args.dask is not None
     if elsewhere and (args.timeline or any(path == "-" for _, path in sources)):
-        raise MinirepError("--jobs and --dask go without --timeline and without standard input")
+        raise MinirepError("--jobs and --dask cannot be combined with --timeline or standard input")
     clf = load(args.model, args.backend, threads=1 if args.jobs > 1 else None, precision=args.precision)
     if args.timeline:
         sounds = [(name, _standard_input() if path == "-" else path) for name, path in sources]
@@ -96,7 +96,6 @@ def run(args) -> int:
 
 
 def _report(args, names: list[str], clf: Classifier):
-    """The form of report that the arguments ask for."""
     if args.json:
         return JsonReport(args.top or TOP)
     if args.csv:
@@ -108,9 +107,6 @@ def _report(args, names: list[str], clf: Classifier):
 
 def _standard_input():
     return io.BytesIO() if sys.stdin is None else sys.stdin.buffer  # or was it closed by whoever started us?
-
-
-# --- what to classify ---------------------------------------------------------------------------------------------
 
 
 def demo_clips():
@@ -130,7 +126,7 @@ def find_sounds(arguments: list[str]):
             continue
         found, errors = sounds_under(argument)
         for path in filter(irregular, tuple(found)):  # such as a named pipe, which would have us wait
-            complain(f"{printable(path)}: left out: found {irregular(path)}, expected a file")
+            complain(f"{printable(path)}: skipped: found {irregular(path)}, expected a file")
             found.remove(path)
         sources += [(path, path) for path in found]
         failed += [(error.filename, f"cannot be read ({error.strerror})") for error in errors]
@@ -142,7 +138,7 @@ def find_sounds(arguments: list[str]):
 def sounds_under(folder: str) -> tuple[list[str], list[OSError]]:
     """The sound files in a folder and all folders in it, sorted, and what could not be looked into.
 
-    Hidden files are left out: among them are the small ones macOS puts beside each file on a foreign disk.
+    Hidden files are skipped, such as those that macOS adds for each file on other file systems.
     """
     errors: list[OSError] = []
     found = [
@@ -152,9 +148,6 @@ def sounds_under(folder: str) -> tuple[list[str], list[OSError]]:
         if file.lower().endswith(EXTENSIONS) and not file.startswith(".")
     ]
     return sorted(found), errors
-
-
-# --- reports: each gets add() or fail() for every file as it is done, then close() ----------------------------------
 
 
 class TableReport(Report):

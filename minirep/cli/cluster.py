@@ -58,18 +58,17 @@ def answers_of_cluster(work: Work, files: Sequence[str], address: str) -> Genera
                         try:
                             yield from submit([file])[1].result()
                         except KilledWorker:
-                            yield "the workers that read it were ended one after the other, perhaps for want of memory"
+                            yield "the workers that read it were killed in turn, perhaps because memory ran out"
                 except (CancelledError, OSError):
                     raise
                 except Exception as error:
                     why = one_line(f"{type(error).__name__}: {error}", 300)
-                    raise MinirepError(f"--dask: a worker could not do the work: {why}; has each minirep?") from error
+                    raise MinirepError(f"--dask: a worker failed: {why}; is minirep installed on all?") from error
     except (CancelledError, OSError) as error:
         raise MinirepError(f"--dask: the connection to {quoted(address)} was lost ({type(error).__name__})") from None
 
 
 def _connected(address: str):
-    """A client of this scheduler."""
     from distributed import Client
 
     class Connection(Client):

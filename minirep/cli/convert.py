@@ -1,4 +1,4 @@
-"""``minirep convert``: a published checkpoint, or another model.npz, becomes a model.npz of our own."""
+"""``minirep convert``: convert a published checkpoint, or another model.npz, to a model.npz."""
 
 import argparse
 from pathlib import Path
@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="CHECKPOINT", help="checkpoint.pyth, model.npz or .safetensors")
     add_output(parser)
     parser.add_argument("--keep-branches", action="store_true", help="do not merge the branches and batch norms")
-    names = "a text file with a class name a line, in index order; HEAD=FILE where there are several heads"
+    names = "a text file with one class name per line, in index order; HEAD=FILE for a model with several heads"
     parser.add_argument("--labels", action="append", default=[], metavar="FILE", help=names)
 
 

@@ -1,4 +1,4 @@
-"""``minirep eval``: how often a model is right, on recordings whose labels are known."""
+"""``minirep eval``: measure a model's accuracy and calibration on labelled recordings."""
 
 import argparse
 import contextlib
@@ -18,7 +18,7 @@ from ..evaluate.manifest import Clip, read_manifest
 from ..evaluate.measures import Measures, calibration, confusion, measure
 from ..evaluate.predictions import Predictions, heading
 from ..figures import draw_calibration, draw_confusion, picture_format
-from ..files.models import default_model, load
+from ..files.models import load, model_path
 from ..files.write import replacing, sha256, writable
 from ..text import as_cell, printable, shorten
 from .arguments import add_backend, add_model, add_precision, add_views
@@ -29,21 +29,21 @@ from .work import Work
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
-        "MANIFEST has the columns path,label or, for a model with several heads, path,label,head, and these names in "
-        "its first line; paths are relative to its folder. A run with --predictions that was interrupted goes on where "
-        "it was. With several heads, each has its own matrix and pictures: FILE-head.csv."
+        "The first line of MANIFEST names its columns: path,label or, for a model with several heads, "
+        "path,label,head. Paths are relative to its folder. With --predictions, an interrupted run resumes where it "
+        "stopped. With several heads, each gets its own files: FILE-head.csv."
     )
-    parser.add_argument("manifest", metavar="MANIFEST", help="a CSV file that names recordings and what is heard there")
+    parser.add_argument("manifest", metavar="MANIFEST", help="a CSV file of recordings and their labels")
     add_model(parser)
-    parser.add_argument("--json", action="store_true", help="print a JSON object with everything")
+    parser.add_argument("--json", action="store_true", help="print all results as a JSON object")
     parser.add_argument(
         "--predictions",
         metavar="CSV",
-        help="write all probabilities as they come; recordings that are already in it are skipped",
+        help="write all probabilities to this file; recordings that it already holds are skipped",
     )
-    parser.add_argument("--confusion", metavar="CSV", help="write how often which class was taken for which")
-    parser.add_argument("--confusion-picture", metavar="PICTURE", help="draw it (.png, .svg, .pdf)")
-    parser.add_argument("--calibration-picture", metavar="PICTURE", help="draw a reliability diagram")
+    parser.add_argument("--confusion", metavar="CSV", help="write the confusion matrix")
+    parser.add_argument("--confusion-picture", metavar="PICTURE", help="draw the confusion matrix (.png, .svg, .pdf)")
+    parser.add_argument("--calibration-picture", metavar="PICTURE", help="draw the reliability diagram")
     add_views(parser)
     add_backend(parser)
     add_precision(parser)
@@ -56,7 +56,7 @@ def run(args) -> int:
     clf = load(args.model, args.backend, threads=None if args.jobs == 1 else 1, precision=args.precision)
     outputs = {head: _outputs(args, head, clf) for head in clf.labels}
     _check_outputs(args, [path for named in outputs.values() for path in named.values()])
-    model = sha256(default_model() if args.model is None else args.model)
+    model = sha256(model_path(args.model))
     clips, faults = read_manifest(args.manifest, clf.labels)
     for number, reason in faults:
         complain(f"{printable(args.manifest)}: line {number}: {reason}")
@@ -81,9 +81,6 @@ def run(args) -> int:
     return 1 if failed else 0
 
 
-# --- what is written ----------------------------------------------------------------------------------------------
-
-
 def _outputs(args, head: str, clf: Classifier) -> dict[str, str]:
     """{what: path} of a head's own files; where there are several heads, its name is in theirs."""
     named = {"matrix": args.confusion, "matrix picture": args.confusion_picture, "bars": args.calibration_picture}
@@ -100,16 +97,13 @@ def _check_outputs(args, paths: list[str]) -> None:
     for path in [*paths, *filter(None, [args.predictions])]:
         place = os.path.realpath(path)
         if place in taken:
-            raise MinirepError(
-                f"{printable(path)}: is a file to read or is named twice; expected another name to write to"
-            )
+            raise MinirepError(f"{printable(path)}: is an input file or is named twice; expected another output file")
         if writable(path) is None:
-            raise MinirepError(f"{path}: eval prints what it measures there, expected a file")
+            raise MinirepError(f"{path}: found standard output, where eval prints its results; expected a file")
         taken.add(place)
 
 
 def _write(outputs: dict[str, str], labels, p: np.ndarray, truth: np.ndarray, title: str) -> None:
-    """The matrix and the pictures of one head."""
     if "matrix" in outputs:
         with replacing(outputs["matrix"]) as file:
             text = io.TextIOWrapper(file, "utf-8", "backslashreplace", newline="")
@@ -124,11 +118,8 @@ def _write(outputs: dict[str, str], labels, p: np.ndarray, truth: np.ndarray, ti
         draw_calibration(calibration(p, truth), outputs["bars"], title)
 
 
-# --- classifying --------------------------------------------------------------------------------------------------
-
-
 def _classify(args, clf: Classifier, model: str, clips: list[Clip]) -> dict[tuple[str, str], np.ndarray]:
-    """{(clip's path, head): probabilities}, from the file of predictions as far as they are there."""
+    """{(clip's path, head): probabilities}, from the file of predictions if it has them."""
     if not args.predictions:
         found = {}
 
@@ -148,7 +139,7 @@ def _classify(args, clf: Classifier, model: str, clips: list[Clip]) -> dict[tupl
 
 
 def _classify_rest(args, clf: Classifier, clips: list[Clip], keep) -> None:
-    """``keep(clip, {head: probabilities})`` for each clip that can be read; the others are told."""
+    """``keep(clip, {head: probabilities})`` for each clip that can be read; the others are reported."""
     progress, done = Progress(len(clips)), 0
     try:
         work = Work(clf, args.views, pipes=False)
@@ -172,11 +163,7 @@ def _classify_rest(args, clf: Classifier, clips: list[Clip], keep) -> None:
         progress.clear()
 
 
-# --- for people and programs --------------------------------------------------------------------------------------
-
-
 def _lines(clf: Classifier, measured: dict[str, Measures]) -> Iterator[str]:
-    """What was measured, as tables."""
     for i, (head, m) in enumerate(measured.items()):
         labels = clf.labels[head]
         if i:

@@ -1,4 +1,4 @@
-"""``minirep fuse``: the same model with fewer parts."""
+"""``minirep fuse``: merge a model."""
 
 import argparse
 
@@ -9,7 +9,7 @@ from .output import write
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="MODEL", help="model.npz or .safetensors, with its branches")
+    parser.add_argument("source", metavar="MODEL", help="model.npz or .safetensors with branches")
     add_output(parser)
 
 

@@ -22,7 +22,7 @@ PAUSE = 0.02  # seconds from one look at a running command to the next
 
 
 class Hook:
-    """Run a command for one event after the other, in a thread of its own: whoever adds an event does not wait.
+    """Run a command for each event in turn, in a thread of its own, so that adding an event does not wait.
 
     The command is split as a shell would, but no shell runs it, and nothing of an event becomes part of it. Of what it
     prints, the last line on stderr is reported if it fails. What it leaves running in its process group is killed.
@@ -44,11 +44,11 @@ class Hook:
         threading.Thread(target=self._run_all, daemon=True).start()
 
     def add(self, event: str) -> None:
-        """Hand over an event, a line of JSON."""
+        """Queue an event, a line of JSON."""
         if self._events.qsize() < WAITING:
             self._events.put(event)
         else:
-            complain(f"--exec: left out, as {WAITING} events are waiting for the command: {one_line(event)}")
+            complain(f"--exec: event dropped, as {WAITING} events are waiting for the command: {one_line(event)}")
 
     def close(self) -> None:
         """Wait until the command has run for all events, but no longer than `LIMIT`."""
@@ -69,7 +69,7 @@ class Hook:
                 elif failure := self._run(event.encode() + b"\n"):
                     complain(f"--exec: {self._words[0]} {failure}; the event: {one_line(event)}")
             if left_out:
-                complain(f"--exec: events left out at the end, as the commands before them took too long: {left_out}")
+                complain(f"--exec: events dropped at the end, as earlier commands took too long: {left_out}")
         finally:
             self._done.set()
 

@@ -1,4 +1,4 @@
-"""``minirep info``: what a model is, and what each part of it costs."""
+"""``minirep info``: a model's architecture, and the cost of each part."""
 
 import argparse
 import os
@@ -11,7 +11,7 @@ from ..architecture import INCEPTION, REP, Architecture, build
 from ..count import Cost, costs, total
 from ..errors import expect
 from ..files.modelfile import Model, is_model
-from ..files.models import default_model, read
+from ..files.models import model_path, read
 from ..network import Network
 from ..recipe import MELS, RECIPES, published_labels
 from ..reparam import fuse, is_fused, merge_only
@@ -28,29 +28,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_argument(parser)
     parser.add_argument(
         "--architecture", choices=RECIPES, metavar="RECIPE",
-        help=f"the full-size network published for a recipe, without any file: {', '.join(RECIPES)}",
+        help=f"describe the published full-size network of a recipe; needs no file: {', '.join(RECIPES)}",
     )  # fmt: skip
-    parser.add_argument("--kind", choices=KINDS, help="of that network (default: rep)")
+    parser.add_argument("--kind", choices=KINDS, help="the kind of that network (default: rep)")
     parser.add_argument("--json", action="store_true", help="print a JSON object")
 
 
 def run(args) -> int:
     expect(not (args.model and args.architecture), "info: expected either a model or --architecture")
-    expect(args.architecture or not args.kind, "info: --kind goes with --architecture; a model has its own")
+    expect(args.architecture or not args.kind, "info: --kind needs --architecture; a model file has its own kind")
     info = of_published(args.architecture, KINDS[args.kind or "rep"]) if args.architecture else of_file(args.model)
     show(args, info, lines)
     return 0
 
 
 def of_file(path: str | None) -> dict:
-    """What there is to say of a model file."""
-    path = str(default_model()) if path is None else path
+    path = str(model_path(path))
     model, form = read(path), "minirep model" if is_model(path) else "PyTorch checkpoint"
     return {"file": path, "format": form, "bytes": os.path.getsize(path)} | describe(model)
 
 
 def of_published(recipe_name: str, kind: str) -> dict:
-    """The same of a full-size network of the papers: its weights are all zero, which changes no count."""
+    """Describe a full-size network of the papers: its weights are all zero, which changes no count."""
     recipe = RECIPES[recipe_name]
     architecture = Architecture(kind, heads=recipe.heads, frames=recipe.frames)
     network = build(architecture, lambda _, shape: np.zeros(shape, np.float32))
@@ -111,11 +110,7 @@ def _published(rows: list[Cost]) -> dict:
     return {"parameters": sums.parameters, "operations": sums.published}
 
 
-# --- for people ---------------------------------------------------------------------------------------------------
-
-
 def lines(info: dict):
-    """The description as lines of text."""
     network, recipe = info["network"], info["recipe"]
     if "file" in info:
         yield f"{printable(info['file'])}: {info['format']}, {info['bytes']:,} bytes"
@@ -146,7 +141,6 @@ def lines(info: dict):
 
 
 def _field(name: str, value: str):
-    """The lines of a named text."""
     wrapped = textwrap.wrap(printable(value), FIELD) or [""]
     yield f"  {pad(printable(name), 12)}  {wrapped[0]}"
     yield from (" " * 16 + line for line in wrapped[1:])

@@ -1,4 +1,4 @@
-"""``minirep listen``: names what is heard in sound that arrives on standard input, while it arrives."""
+"""``minirep listen``: detect sounds in a live stream on standard input."""
 
 import argparse
 import contextlib
@@ -35,31 +35,31 @@ BACKLOG = 10.0  # seconds of sound that may wait to be classified
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
-        "Example: arecord -q -f S16_LE -r 16000 -t raw | minirep listen --rate 16000. On a terminal events are printed "
-        "for people under a live line; otherwise each start and each end of an event is a JSON object on a line of its "
-        f"own. Ctrl-C and SIGTERM end it. Exit status: 0 the sound ended or SIGTERM came, {NO_SOUND} no sound ever "
-        f"came, {INTERRUPTED} Ctrl-C."
+        "Example: arecord -q -f S16_LE -r 16000 -t raw | minirep listen --rate 16000. On a terminal, events are listed "
+        "above a live status line. Otherwise each start and each end of an event is printed as a JSON object, one per "
+        f"line. Ctrl-C or SIGTERM stops it. Exit status: 0 the sound ended or SIGTERM, {NO_SOUND} no sound arrived, "
+        f"{INTERRUPTED} Ctrl-C."
     )
     add_model(parser)
     parser.add_argument(
-        "--rate", type=at_least_one, metavar="HZ", help="of raw samples (default: the model's own rate)"
+        "--rate", type=at_least_one, metavar="HZ", help="sample rate of raw samples (default: the model's)"
     )
     parser.add_argument(
         "--format", choices=("auto", *RAW, "wav"), default="auto",
-        help="of the bytes (default: WAV if they begin like one, else s16le)",
+        help="format of the input (default: WAV if it has a WAV header, else s16le)",
     )  # fmt: skip
     parser.add_argument(
-        "--channels", type=at_least_one, metavar="N", help="of raw samples; their mean is taken (default: 1)"
+        "--channels", type=at_least_one, metavar="N", help="channels of raw samples, averaged to mono (default: 1)"
     )
     add_event_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON lines on a terminal, too")
+    parser.add_argument("--json", action="store_true", help="print JSON lines on a terminal as well")
     parser.add_argument(
         "--exec", metavar="COMMAND", dest="command",
-        help="run a command at each start and end of an event, with its JSON line on standard input; no shell runs it; "
-        f"one at a time, each {LIMIT:g} s at most",
+        help="run a command at each start and end of an event, with the JSON line on its standard input; without a "
+        f"shell, one at a time, for at most {LIMIT:g} s",
     )  # fmt: skip
     parser.add_argument(
-        "--no-skip", action="store_true", help="classify every window, also when that takes longer than the sound"
+        "--no-skip", action="store_true", help="classify every window, even if that is slower than real time"
     )
     add_backend(parser)
     add_precision(parser)
@@ -98,7 +98,7 @@ def listen_to(args, backlog: "Backlog") -> None:
 
 
 def introduction(pcm: Pcm, stream: Stream, hop: float) -> str:
-    """What we listen to and how: here a wrong guess about raw samples can be seen."""
+    """Describe the input and the windows, so that a wrong assumption about raw samples is visible."""
     kind = "a WAV" if pcm.coding == "wav" else f"raw {pcm.coding}"
     rounded = "" if math.isclose(hop, stream.hop) else f" ({hop:g} s rounded to whole frames)"
     return (
@@ -159,7 +159,6 @@ class Backlog:
         self._changed = threading.Condition()
 
     def start(self, pcm: Pcm) -> None:
-        """Begin to read."""
         self._pcm = pcm
         threading.Thread(target=self._fill, args=[pcm], daemon=True).start()
 
@@ -202,14 +201,14 @@ class Backlog:
         return np.concatenate([samples for samples, _ in blocks])
 
     def tell_doubt(self) -> bool:
-        """Report what may be the reason that nothing was heard, if anything seems to be."""
+        """Report a likely reason that no event was found, if there is one."""
         doubt = self._pcm.doubt if self._pcm else ""
         if doubt:
             complain(f"no events: {doubt}")
         return bool(doubt)
 
     def stop(self, number: int) -> None:
-        """Take no more, as if the sound ended here, because of this signal."""
+        """Stop because of this signal, as if the sound ended here."""
         self.stopped = number
         if self._pcm is None:
             raise Stopped
@@ -245,13 +244,13 @@ def ending_on_signals(backlog: Backlog):
 
 
 class SkipWarnings:
-    """Says on stderr that windows are skipped: when it begins, then every ten seconds at most, and at the end."""
+    """Report on stderr that windows are skipped: when it begins, then every ten seconds at most, and at the end."""
 
     def __init__(self):
         self._said, self._next = 0, 0.0
 
     def look(self, stream: Stream, finally_: bool = False) -> None:
-        """Say what there is to say."""
+        """Report skipped windows, if it is time."""
         now = time.monotonic()
         if stream.skipped > self._said and (finally_ or now >= self._next):
             complain(
@@ -259,9 +258,6 @@ class SkipWarnings:
                 f"there is one every {stream.hop:.2f} s (--hop)"
             )
             self._said, self._next = stream.skipped, now + 10
-
-
-# --- reports --------------------------------------------------------------------------------------------------------
 
 
 class Report:
@@ -272,7 +268,7 @@ class Report:
         self._started: dict[str, float] = {}  # of each head's event that goes on, in seconds since 1970
 
     def add(self, stream: Stream, arrived: float, last: bool = False) -> None:
-        """Tell what the last samples have changed; they had arrived at this time."""
+        """Report the changes of the last samples, which arrived at this time."""
         origin = arrived - stream.seconds  # when the sound began, by today's clock and the samples' own
         self._lines.wipe()
         for event in stream.changes:

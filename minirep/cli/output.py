@@ -20,7 +20,7 @@ def show(args, found: dict, lines) -> None:
 def refuse_source(args) -> None:
     """Raise a MinirepError where the output is the very file that was read."""
     if os.path.exists(args.output) and os.path.samefile(args.source, args.output):
-        raise MinirepError(f"{args.output}: is the file to read; expected another name to write to")
+        raise MinirepError(f"{args.output}: is the input file; expected another output file")
 
 
 def write(args, model: Model) -> None:

@@ -25,13 +25,16 @@ _here: Work  # in a process of its own
 
 
 def add_jobs(parser) -> None:
-    """The options that have files classified elsewhere."""
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
-        "--jobs", type=at_least_one, default=1, metavar="N", help="processes, each with one thread (default: this one)"
+        "--jobs",
+        type=at_least_one,
+        default=1,
+        metavar="N",
+        help="number of processes, with one thread each (default: 1)",
     )
     where.add_argument(
-        "--dask", metavar="ADDRESS", help="the workers of this Dask scheduler (tcp://host:8786), which read the paths"
+        "--dask", metavar="ADDRESS", help="address of a Dask scheduler (tcp://host:8786), whose workers read the files"
     )
 
 
@@ -45,7 +48,7 @@ def answers(work: Work, files: Sequence, jobs: int, scheduler: str | None = None
 
 
 def _answers_of_processes(work: Work, files: Sequence[str], jobs: int) -> Generator[Answer, None, None]:
-    """The same, from several processes. A few files are handed out ahead, however many there are.
+    """The same, from several processes. Only a few files are submitted ahead.
 
     When a process is ended, all of its pool are. The files they had are tried again, in a pool of one and one at a
     time: the one that is to blame, if it is a file, is lost alone.
@@ -57,7 +60,7 @@ def _answers_of_processes(work: Work, files: Sequence[str], jobs: int) -> Genera
             waiting: deque[Future] = deque()
             try:
                 if suspects and _ended(pool.submit(os.getpid)):
-                    raise MinirepError(f"one of {jobs} processes was ended, perhaps for want of memory; try fewer")
+                    raise MinirepError(f"one of {jobs} processes was killed, perhaps because memory ran out; try fewer")
                 while True:
                     ahead = 1 if suspects else AHEAD * jobs
                     ours.extend(islice(rest, max(0, ahead - len(ours))))
@@ -76,7 +79,7 @@ def _answers_of_processes(work: Work, files: Sequence[str], jobs: int) -> Genera
                 if suspects:
                     suspects -= 1
                     ours.popleft()
-                    yield "the process that read it was ended, perhaps for want of memory"
+                    yield "the process that read it was killed, perhaps because memory ran out"
                 else:
                     suspects = len(ours)
 
@@ -111,7 +114,7 @@ def _one_thread_each():
 
 @contextlib.contextmanager
 def _interrupts_held():
-    """Ctrl-C waits a moment; processes that are started meanwhile never hear of it, as it is for us to end them."""
+    """Ctrl-C waits a moment; processes started meanwhile do not receive it, because this process ends them."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return

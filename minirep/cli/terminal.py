@@ -28,7 +28,7 @@ def say_row(*values) -> None:
 
 
 class Report:
-    """What is printed for each of several files: as it comes with `add`, what went wrong, and the end of it all."""
+    """A report on several files: `add` or `fail` for each (timelines: `begin`, `add`, `end`), then `close`."""
 
     def fail(self, name: str, reason: str) -> None:
         pass  # already on stderr
@@ -128,7 +128,6 @@ class Progress:
         self._on = total > 1 and sys.stderr.isatty()
 
     def step(self) -> None:
-        """One more done."""
         self._done += 1
         if self._on and self._done < self._total and time.monotonic() > self._from:
             width = min(40, max(10, shutil.get_terminal_size().columns - 24))

@@ -14,8 +14,8 @@ from .terminal import BLOCKS, JsonArray, Progress, Report, can_show, complain, s
 
 
 def add_arguments(parser) -> None:
-    group = parser.add_argument_group("events", "of long recordings, in constant memory")
-    group.add_argument("--timeline", action="store_true", help="what is heard when, instead of one answer for a file")
+    group = parser.add_argument_group("events", "in long recordings, in constant memory")
+    group.add_argument("--timeline", action="store_true", help="list events, with start and end, for each file")
     group.add_argument("--plot", metavar="PICTURE", help="draw the log-mel and the events (.png, .svg, .pdf)")
     add_event_arguments(group)
 
@@ -26,10 +26,10 @@ def check(args, sources: list) -> None:
         defaults = {"hop": HOP, "smooth": SMOOTH, "all": False, "cooldown": 0.0}
         for name in ("plot", "hop", "threshold", "smooth", "cooldown", "gate", "all"):
             if getattr(args, name) != defaults.get(name):
-                raise MinirepError(f"--{name} goes with --timeline")
+                raise MinirepError(f"--{name} needs --timeline")
         return
     if args.top or args.views:
-        raise MinirepError("--timeline goes without --top and --views: it looks at every window, and at the best label")
+        raise MinirepError("--timeline cannot be combined with --top or --views: it classifies every window")
     if args.plot:
         if len(sources) != 1:
             raise MinirepError(f"--plot: found {len(sources)} recordings, expected one")
@@ -90,11 +90,8 @@ def _tell(name: str, reason: str) -> str:
     return reason
 
 
-# --- reports: begin(), then add() for events and end() with the reason if it failed, for every file; then close() ----
-
-
 class EventLines(Report):
-    """For people: an event a line under each file's name."""
+    """For people: each file's name, and its events below, one per line."""
 
     def __init__(self):
         self.blocks = can_show(BLOCKS, sys.stdout)

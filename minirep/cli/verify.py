@@ -1,4 +1,4 @@
-"""``minirep verify``: proves on your own file that merging leaves the function as it is (`minirep.proof.verify`)."""
+"""``minirep verify``: prove on your own file that merging does not change the function (`minirep.proof.verify`)."""
 
 import argparse
 import json
@@ -7,6 +7,7 @@ import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import groupby
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from ..errors import MinirepError
 from ..figures import draw_verification, picture_format
 from ..files.checkpoint import published_key, stored_merged
 from ..files.modelfile import is_model
-from ..files.models import default_model, read
+from ..files.models import model_path, read
 from ..frontend import log_mel_views
 from ..network import Network
 from ..proof.coarse import with_bfloat16
@@ -29,17 +30,17 @@ from .arguments import add_model_argument, add_precision
 from .terminal import Progress, say, table
 
 COLUMNS = {  # of the tables: what each holds
-    "largest": "largest absolute difference of the two results",
-    "relative": "the same, over the largest number in the result",
-    "ulps": "the same, in units in the last place (ulp) of the number there",
-    "bound": "what rounding can amount to at that place, computed from the weights",
-    "used": "the largest share of its bound that any place takes; above 100 %, the two are not the same function",
+    "largest": "largest absolute difference between the two outputs",
+    "relative": "that difference over the largest number in the output",
+    "ulps": "that difference in units in the last place (ulp) of the number there",
+    "bound": "bound on the rounding error there, computed from the weights",
+    "used": "largest ratio of difference to bound; above 100 %, the functions differ",
 }
-STEP_COLUMNS = {  # a column for each step of merging, alone: the largest share of the bound in any part of the block
-    "fold": "batch norm into the convolution before it",
-    "merge": "the branches' kernels padded and added",
-    "identity": "the identity added to the centre tap",
-    "collapse": "two 1 x 1 convolutions with nothing between them into one",
+STEP_COLUMNS = {  # the largest share of the bound after one step of merging alone, in any part of the block
+    "fold": "that ratio after folding batch norm into the convolution before it",
+    "merge": "after padding and adding the branches' kernels",
+    "identity": "after adding the identity to the centre tap",
+    "collapse": "after multiplying two 1 x 1 convolutions with no ReLU between them",
 }
 
 
@@ -52,29 +53,29 @@ NAMED = re.compile(
 
 def add_arguments(parser) -> None:
     parser.description = (
-        "Prove on a file of your own that merging leaves the function as it is: every block is run before and after "
-        "each step of merging, in float32 and float64 and on every backend, and has to stay within the bound that its "
-        "weights set to rounding errors. Exit status 0: it does; 1: it does not, and what does not is named; 2: no "
-        "usable file."
+        "Prove on your own file that merging does not change the function. Every block is run before and after each "
+        "step of merging, in float32 and float64 and on every backend. The outputs must agree within a bound on "
+        "rounding errors, which is computed from the weights. Exit status: 0 all agree, 1 some do not (each is named), "
+        "2 unusable file."
     )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = textwrap.fill(parser.description, 96)
     parser.epilog = "columns:\n" + "\n".join(_legend({**COLUMNS, **STEP_COLUMNS}))
     add_model_argument(parser, "FILE")
     other = parser.add_mutually_exclusive_group()
-    other.add_argument("--merged", metavar="MODEL", help="a merged model.npz: is it FILE, merged, in every field?")
-    other.add_argument("--exported", metavar="ONNX", help="an .onnx: is it FILE, in ONNX Runtime and OpenVINO, too?")
-    add_precision(parser, "also hold the merged network, rounded to bfloat16, to its bound")
-    parser.add_argument("--clips", nargs="+", metavar="FILE", help="sound files to try (default: synthetic sounds)")
+    other.add_argument("--merged", metavar="MODEL", help="check that this model is FILE merged, field by field")
+    other.add_argument("--exported", metavar="ONNX", help="check this .onnx in ONNX Runtime and OpenVINO")
+    add_precision(parser, "also check the merged network in bfloat16")
+    parser.add_argument("--clips", nargs="+", metavar="FILE", help="sound files to run (default: synthetic sounds)")
     parser.add_argument(
-        "--steps", action="store_true", help="a line for each part of a block and step; fuse: all at once"
+        "--steps", action="store_true", help="list each merging step of each part (fuse: all steps at once)"
     )
-    parser.add_argument("--json", action="store_true", help="print a JSON object with everything")
-    parser.add_argument("--plot", metavar="PNG", help="draw errors, bounds and one kernel before and after")
+    parser.add_argument("--json", action="store_true", help="print all results as a JSON object")
+    parser.add_argument("--plot", metavar="PNG", help="draw errors, bounds and a kernel before and after merging")
 
 
 def run(args) -> int:
-    path = default_model() if args.model is None else args.model
+    path = model_path(args.model)
     if args.plot:
         picture_format(args.plot)  # a missing extra is an error before the work
     model = read(path)
@@ -93,7 +94,7 @@ def run(args) -> int:
         report = with_bfloat16(report, network, log_mels)
     report = with_exported(report, model, args.exported, log_mels) if args.exported else report
     progress.clear()
-    keys = published_keys(network) if checkpoint else {}
+    keys = published_keys(network) if checkpoint else []
     if args.json:
         say(json.dumps(as_json(path, report, keys), indent=1, allow_nan=False))
     else:
@@ -105,41 +106,52 @@ def run(args) -> int:
     return 0 if report.within else 1
 
 
-def published_keys(network: Network) -> dict[str, str]:
-    """{path in the tree: key in the checkpoint} of every array; those of merged kernels begin with "merged "."""
+def published_keys(network: Network) -> list[dict[str, str]]:
+    """{path in the tree: key in the checkpoint} of every array, as stored and merged."""
     axes = tuple(layer.axis for layer in network.layers[:2])
-    keys = {name: published_key(name, axes=axes) for name in named_arrays(network)}
-    merged = (name for name in named_arrays(fuse(network)) if ".branches.0." in name)
-    return keys | {f"merged {name}": published_key(name, True, axes) for name in merged}
+    alone = all(branch.bn is None for layer in network.layers for branch in layer.branches)  # merged kernels
+    forms = ((network, alone), (fuse(network), True))
+    return [{name: published_key(name, merged, axes) for name in named_arrays(form)} for form, merged in forms]
 
 
-def in_file_terms(name: str, keys: dict[str, str]) -> str:
-    """What is not within its bound, with the checkpoint's own key for it, or what several begin with and a star."""
+def in_file_terms(name: str, forms: list[dict[str, str]]) -> str:
+    """What is not within its bound, with the checkpoint's keys of all that it is made of, as `patterns`."""
     found = NAMED.match(name)
-    if not keys or not found:
+    if not forms or not found:
         return name
     kernel, kind, path, part = found.groups()
+    keys, merged = forms[::-1] if kernel else forms
     path = f"{kind.replace('probabilities', 'heads')}{path}{f'.{part}' if part else ''}"
     if name.endswith(" model)"):
         path = path.partition(".branches.")[0]  # its one kernel is made of all branches
+        if not any(".expand_project.1." in tree for tree in merged):
+            path = re.sub(r"(?<=\.expand_project)\..*", "", path)  # and its one 1 x 1 convolution of two
     below: list[str] = []
     while path and not below:
-        whole = f"merged {path}" if kernel else path
-        below = [key for tree, key in keys.items() if f"{tree}.".startswith(f"{whole}.")]
+        below = [key for tree, key in keys.items() if f"{tree}.".startswith(f"{path}.")]
         path = path.rpartition(".")[0]
-    shared = os.path.commonprefix(below) + "*" * (len(below) > 1)  # noqa: RUF071 (of keys, no paths)
-    return f"{name} ({shared})" if "." in shared else name
+    shared = patterns(sorted(below), {*keys.values()}.difference(below))
+    return f"{name} ({', '.join(shared)})" if all("." in key for key in shared) else name
+
+
+def patterns(keys: list[str], others: set[str]) -> list[str]:
+    """Sorted keys, abbreviated: a star is for all keys that begin so, as long as none of the others does."""
+    start = os.path.commonprefix(keys)  # noqa: RUF071 (of keys, no paths)
+    if len(keys) < 2 or not any(other.startswith(start) for other in others):
+        return [start + "*" * (len(keys) > 1)]
+    groups = groupby(keys, lambda key: key[: len(start) + 1])
+    return [pattern for _, group in groups for pattern in patterns(list(group), others)]
 
 
 def clip_log_mels(paths, recipe: Recipe | None) -> np.ndarray:
     """The views of sound files, (N, frames, 128)."""
     if recipe is None:
-        raise MinirepError("--clips: the file holds a network without a recipe; expected one that says how to listen")
+        raise MinirepError("--clips: the file holds a network without a recipe; expected a model with one")
     return np.concatenate([log_mel_views(open_recording(path), None, recipe) for path in paths])
 
 
 def synthetic(network: Network, recipe: Recipe | None) -> np.ndarray:
-    """Three made-up sounds as log-mels: noise, a gliding tone with overtones, and clicks over silence."""
+    """Return the log-mels of three synthetic sounds: noise, a gliding tone with overtones, and clicks in silence."""
     rng = np.random.default_rng(0)
     if recipe is None:  # nothing says what the network listens to: random pictures of the size its head is made for
         return rng.normal(-5.0, 3.0, (3, network.pool[0] * 32, MELS)).astype(np.float32)
@@ -150,7 +162,7 @@ def synthetic(network: Network, recipe: Recipe | None) -> np.ndarray:
     return np.concatenate([log_mel_views(sound, recipe.rate, recipe, views=1) for sound in sounds])
 
 
-def as_json(path, report: Report, keys: dict[str, str]) -> dict:
+def as_json(path, report: Report, keys: list[dict[str, str]]) -> dict:
     def numbers(node):
         """Differences as dictionaries; JSON knows no infinity, so that is null."""
         if isinstance(node, dict):
@@ -168,14 +180,13 @@ def as_json(path, report: Report, keys: dict[str, str]) -> dict:
     return numbers(content)
 
 
-def lines(path, network: Network, report: Report, keys: dict[str, str], args) -> Iterator[str]:
-    """The report for people."""
+def lines(path, network: Network, report: Report, keys: list[dict[str, str]], args) -> Iterator[str]:
     clips = f"{len(args.clips)} clips" if args.clips else "synthetic clips"
     state = "already merged" if report.merged else "not merged"
     yield f"{printable(path)}: {len(network.blocks)} blocks, {state}; {clips}"
     if report.merged:
-        yield "There are no branches left to compare with. What can be checked: float32 stays as close to the function"
-        yield "as rounding allows; the function itself is known from float64."
+        yield "There are no branches left to compare with. Each block is compared with itself in float64, within the"
+        yield "bound on rounding errors."
     for precision, rows in report.rows.items():
         yield ""
         alone = report.merged or precision == "bfloat16"  # no form to compare with
@@ -201,8 +212,8 @@ def lines(path, network: Network, report: Report, keys: dict[str, str], args) ->
     if report.stored:
         yield ""
         used = _percent(worst(report.stored.values()).used)
-        yield f"The file holds {len(report.stored) // 2} merged kernels beside the branches. From those that its"
-        yield f"branches give they differ by at most {used} of what rounding allows."
+        yield f"The file holds {len(report.stored) // 2} merged kernels beside the branches. They differ from the sums"
+        yield f"of its branches by at most {used} of the bound."
     if report.given:
         given = report.given
         yield ""
@@ -210,8 +221,8 @@ def lines(path, network: Network, report: Report, keys: dict[str, str], args) ->
         yield f"{printable(args.merged or args.exported)}: {given.exact:,} of {given.total:,} weights are {kind}."
         if given.weights and not args.exported:
             used = _percent(worst(given.weights.values()).used)
-            yield f"Its {len(given.weights)} arrays differ from those that merging gives by at most {used} of what"
-            yield "rounding allows to whoever merges in its precision."
+            yield f"Its {len(given.weights)} arrays differ from those that merging gives by at most {used} of the bound"
+            yield "on merging in its precision."
     yield ""
     for name in report.outside:
         yield one_line(f"NOT WITHIN ITS BOUND: {in_file_terms(name, keys)}")
@@ -220,7 +231,6 @@ def lines(path, network: Network, report: Report, keys: dict[str, str], args) ->
 
 
 def _legend(columns: dict[str, str]) -> list[str]:
-    """What the columns hold, a line each."""
     return [f"  {name:9} {meaning}" for name, meaning in columns.items()]
 
 

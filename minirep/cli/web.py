@@ -1,4 +1,4 @@
-"""``minirep web``: a page in the browser that shows what the network makes of sound while it sounds."""
+"""``minirep web``: a page in the browser that shows the network at work on live sound."""
 
 import argparse
 import sys
@@ -10,21 +10,20 @@ from .terminal import complain, say
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
-        "Open the printed address in a browser. The page takes the microphone or a sound file; sound goes to this "
-        "process and nowhere else. Ctrl-C ends it."
+        "Open the printed address in a browser. The page uses the microphone or a sound file, and sends the sound to "
+        "this process only. Ctrl-C stops the server."
     )
     add_model(parser)
     parser.add_argument(
-        "--port", type=port, default=8765, metavar="N", help="where it listens (default: 8765; 0: any that is free)"
+        "--port", type=port, default=8765, metavar="N", help="TCP port (default: 8765; 0: any free port)"
     )
     parser.add_argument(
-        "--host", default="127.0.0.1", metavar="H", help="on which address (default: 127.0.0.1, this computer alone)"
+        "--host", default="127.0.0.1", metavar="H", help="address to listen on (default: 127.0.0.1, this computer only)"
     )
     add_backend(parser)
 
 
 def port(text: str) -> int:
-    """An argument's value: a TCP port."""
     if not text.isascii() or not text.isdigit() or len(text) > 5 or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number from 0 to 65535")
     return int(text)

@@ -1,4 +1,4 @@
-"""Which recordings a classifier is measured on, and what is heard in each: a CSV file with ``path,label``.
+"""The recordings that a classifier is measured on, and their labels: a CSV file with ``path,label``.
 
 Paths are relative to the file's own folder. A network with several heads has a third column, ``head``, and a recording
 then one row for each head.
@@ -19,7 +19,7 @@ LINE = 1 << 20  # characters: a longer line is no row of a table
 
 @dataclass(slots=True)
 class Clip:
-    """A recording and what is right for it."""
+    """A recording and its labels."""
 
     path: str  # as it stands in the manifest
     file: str  # where it lies
@@ -28,9 +28,9 @@ class Clip:
 
 
 def read_manifest(path, labels: dict[str, tuple[str, ...]]) -> tuple[list[Clip], list[tuple[int, str]]]:
-    """(clips, [(line, what is wrong with it)]) of a manifest for a classifier with these ``labels``, {head: names}.
+    """Read a manifest for a classifier with these ``labels``: (clips, [(line, what is wrong with it)]).
 
-    Raises MinirepError for a file that is no manifest at all; rows that cannot be used are left out and told.
+    Raises MinirepError for a file that is no manifest at all; unusable rows are skipped and reported.
     """
     table = rows(path)
     _, header = next(table, (1, []))
@@ -62,7 +62,7 @@ def read_manifest(path, labels: dict[str, tuple[str, ...]]) -> tuple[list[Clip],
 
 
 def _indices(names: tuple[str, ...]) -> dict[str, int]:
-    """{label: its index}; a name that several classes have is -1, because it says nothing."""
+    """{label: its index}; a name that several classes have is -1, because it is ambiguous."""
     count = Counter(names)
     return {name: i if count[name] == 1 else -1 for i, name in enumerate(names)}
 
@@ -76,13 +76,13 @@ def _class(index: dict[str, dict[str, int]], head: str, label: str) -> int:
         few = ", ".join(map(quoted, names[:3]))
         some = few if len(names) <= 3 else f"{few} ... ({len(names)} labels: minirep info --json)"
         raise MinirepError(f"found label {quoted(label)}, expected one of {some}")
-    several = "which several classes of the model have, expected one of a single class"
+    several = "the name of several classes of the model; expected that of a single class"
     expect(found >= 0, f"found label {quoted(label)}, {several}")
     return found
 
 
 def rows(path, damaged: bool = False) -> Iterator[tuple[int, list[str]]]:
-    """(line, cells) of each row of a CSV file in UTF-8, row by row; empty lines are left out.
+    """Yield (line, cells) of each row of a CSV file in UTF-8; empty lines are skipped.
 
     MinirepError for what is no such file. With ``damaged``, a last line that was cut short is left out.
     """

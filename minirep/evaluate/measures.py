@@ -25,7 +25,7 @@ BINS = 15  # of the calibration, as in Guo et al.
 
 
 def ranks(p: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """How many classes (N,) come before the right one: 0 where the network is right.
+    """Return the number of classes (N,) that rank above the right one: 0 where the network is right.
 
     Of equally probable classes the one with the lower index comes first, as in `Prediction.top`.
     """
@@ -35,32 +35,32 @@ def ranks(p: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def top(p: np.ndarray, truth: np.ndarray, k: int) -> float:
-    """The share of clips whose right class is among the k most probable ones: top-1 is the accuracy."""
+    """Return the share of clips whose right class is among the k most probable ones: top-1 is the accuracy."""
     return mean(ranks(p, truth) < k)
 
 
 def confusion(p: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """How often (C, C) a clip of class i, the row, was taken for class j, the column."""
+    """Return the confusion matrix (C, C): clips of class i, the row, that were classified as class j, the column."""
     classes = p.shape[1]
     return np.bincount(truth * classes + p.argmax(axis=1), minlength=classes**2).reshape(classes, classes)
 
 
 def recalls(p: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """The share (C,) of each class's clips that are recognised. Their mean is the mean per-class accuracy."""
+    """Return the recall (C,) of each class. Their mean is the mean per-class accuracy."""
     of = np.bincount(truth, minlength=p.shape[1])
     right = np.bincount(truth[p.argmax(axis=1) == truth], minlength=p.shape[1])
     return np.divide(right, of, out=np.full(len(of), np.nan), where=of > 0)
 
 
 def mean(values) -> float:
-    """The mean of those values that are no NaN: of measures of classes, the "macro" mean of the papers."""
+    """Return the mean of the values that are not NaN: of measures of classes, the macro average."""
     values = np.asarray(values, np.float64)
     there = values[~np.isnan(values)]
     return float(there.mean()) if len(there) else math.nan
 
 
 def average_precision(score: np.ndarray, positive: np.ndarray) -> float:
-    """The area under precision over recall, in steps: each recall that is gained counts with the precision there.
+    """Return the area under the precision-recall curve, in steps: each gain in recall is weighted by its precision.
 
     ``score`` (N,): the probability of one class; ``positive`` (N,): which clips are of that class. The threshold is
     lowered from one score to the next, so clips with equal scores come in together, in no order of their own. The
@@ -79,7 +79,7 @@ def average_precision(score: np.ndarray, positive: np.ndarray) -> float:
 
 
 def roc_auc(score: np.ndarray, positive: np.ndarray) -> float:
-    """The probability that a clip of the class scores higher than one of another class; a tie is half a win.
+    """Return the probability that a clip of the class scores higher than one of another class; a tie counts half.
 
     The same as the area under the receiver operating characteristic (Hanley and McNeil, 1982), and as Mann and
     Whitney's U, by which it is computed: the sum of the positives' places in the order of all scores. NaN unless there
@@ -97,7 +97,7 @@ def roc_auc(score: np.ndarray, positive: np.ndarray) -> float:
 
 
 def d_prime(auc: float) -> float:
-    """How many standard deviations two normal distributions are apart whose AUC is this one (Hershey et al., 2017)."""
+    """Return how many standard deviations apart two normal distributions with this AUC are (Hershey et al., 2017)."""
     if not 0 < auc < 1:
         return {0.0: -math.inf, 1.0: math.inf}.get(auc, math.nan)
     return math.sqrt(2) * NormalDist().inv_cdf(auc)

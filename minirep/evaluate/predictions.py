@@ -1,8 +1,8 @@
-"""What a classifier said of each clip, in a CSV file from which an interrupted run goes on.
+"""A classifier's probabilities for each clip, in a CSV file from which an interrupted run resumes.
 
-The first line says what was asked: the model's SHA-256, the number of views, and the folder that paths are relative to.
+The first line describes the run: the model's SHA-256, the number of views, and the folder that paths are relative to.
 Then a header, and a row for each clip and head: path, head, right label, predicted label, and the probability of every
-class of that head, in columns "head: label". A probability has as many digits as tell it from its neighbours.
+class of that head, in columns "head: label". A probability has enough digits to identify the float32.
 """
 
 import csv
@@ -21,7 +21,7 @@ TEXT = ("utf-8", "backslashreplace", "")  # encoding, errors, newline
 
 
 def heading(model: str, views: int, folder, path) -> str:
-    """The first line of the predictions at ``path``: those of a model (its SHA-256) for clips in ``folder``."""
+    """Return the first line of the predictions at ``path``: of a model (its SHA-256), for clips in ``folder``."""
     here = os.path.dirname(os.path.abspath(path))
     try:
         folder = os.path.relpath(folder or ".", here)
@@ -89,8 +89,8 @@ class Predictions:
     def _read(self, dtype) -> dict:
         table = rows(self.path, damaged=True)
         same = all(next(table, (0, []))[1] == expected for expected in self._top)
-        expect(same, f"{printable(self.path)}: found something else than predictions of this model with "
-               "these views for this manifest's folder; expected those, or a file that is not there yet")  # fmt: skip
+        expect(same, f"{printable(self.path)}: found predictions of another model, other views or "
+               "another folder; expected those of this run, or the name of a new file")  # fmt: skip
         starts = np.cumsum([len(COLUMNS), *map(len, self.labels.values())])
         where = {head: slice(a, b) for head, a, b in zip(self.labels, starts, starts[1:])}
         found = {}

@@ -29,7 +29,7 @@ from .compiled import CompiledNetwork, supports
 
 
 def available(network) -> bool:
-    """Whether a network can run here: kernels cover it, and Numba's compiler is not disabled (NUMBA_DISABLE_JIT=1).
+    """Return whether a network can run here: kernels cover it, and Numba's compiler is not disabled.
 
     Raises ImportError if Numba is missing or broken and no compiled program is cached.
     """

@@ -86,7 +86,7 @@ def _checksum(code: bytes) -> bytes:
 
 
 def _folders() -> list[Path]:
-    """Where the object file may lie: where Numba is told to keep its own; else beside the sources, or with the user.
+    """Where the object file may lie: where Numba keeps its own; else beside the sources, or with the user.
 
     A folder that others can write, such as /tmp, gets one of the user's own in it. A relative path means another folder
     wherever the program is started; it counts as none.
@@ -126,7 +126,7 @@ def _content(folder: Path) -> bytes:
 
 
 def _read() -> bytes | None:
-    """The object file, unless there is none, or it is damaged or not to be trusted."""
+    """Return the object file; None if it is missing, damaged or not safe to load."""
     for folder in _folders():
         try:
             found = _content(folder)
@@ -213,12 +213,12 @@ def _machine():
 
 
 def compiling():
-    """A lock that whoever imports or runs the compiler holds, and for which a fork waits."""
+    """Hold a lock while the compiler is imported or runs; a fork waits for it."""
     return _lock
 
 
 def kept() -> bool:
-    """Whether the compiled program is cached."""
+    """Return whether the compiled program is cached."""
     return _read() is not None
 
 

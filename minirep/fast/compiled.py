@@ -19,7 +19,7 @@ PLANS = 8  # input shapes whose plan and workspaces are kept
 
 
 def supports(network: Network) -> bool:
-    """Whether the kernels cover a network: every one that `minirep.architecture.build` makes, in float32.
+    """Return whether the kernels cover a network: every one that `minirep.architecture.build` makes, in float32.
 
     They do not cover other types, a stem with even kernel sizes, a ReLU in a depthwise branch, or a path without
     layers. `minirep.ops` runs such networks.

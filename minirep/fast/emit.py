@@ -89,7 +89,7 @@ class Emitter:
         return [self.registers(*shape[1:]) for _ in range(shape[0])]
 
     def accumulate(self, x, y, total):
-        """total += x * y, as one fused multiply-add where the processor has it."""
+        """Add x * y to total, as one fused multiply-add where the processor has it."""
         kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
         multiply_add = cgutils.get_or_insert_function(self.b.module, kind, f"llvm.fmuladd.v{LANES}f32")
         self.b.store(self.b.call(multiply_add, [x, y, self.b.load(total)]), total)
@@ -133,11 +133,11 @@ class Emitter:
         return self.b.select(self.b.fcmp_unordered("uno", x, x), x, rounded)
 
     def increase(self, total, x):
-        """total += x."""
+        """Add x to total."""
         self.b.store(self.b.fadd(self.b.load(total), x), total)
 
     def maximum(self, x, y):
-        """The larger of the two in each lane; NaN if either is."""
+        """Return the larger of the two in each lane; NaN if either is."""
         larger = self.b.select(self.b.fcmp_ordered(">", x, y), x, y)  # y, if y is NaN
         return self.b.select(self.b.fcmp_unordered("uno", x, x), x, larger)
 

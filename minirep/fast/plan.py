@@ -19,7 +19,7 @@ from .target import COLUMN_SPLIT_ROWS, K_BLOCK, LANES, PAIRS, PANEL, ROWS, TILE_
 
 
 class PlannedTensor:
-    """An activation (N, T, F, C) before it has memory: in a step, it stands in for its address."""
+    """An activation (N, T, F, C) before it has memory; a step holds it instead of its address."""
 
     def __init__(self, recorder: "Recorder", shape: tuple[int, int, int, int], channels: int | None = None):
         self.recorder, self.shape = recorder, shape

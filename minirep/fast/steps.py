@@ -1,8 +1,8 @@
 """The kinds of steps in a plan: `plan` records a step by these names, and `program` and the kernels read it by them.
 
-A step is stored as 64-bit integers, its **words**: the number of its kind, then its fields in order. A field is a
-size, a flag (0 or 1), or the address of an array; address 0 means that there is none. While a plan is recorded, a
-`plan.PlannedTensor` stands in for the address of its memory, which a `plan.Workspace` fills in.
+A step is stored as 64-bit integers, its **words**: the number of its kind, then its fields in order. A field is a size,
+a flag (0 or 1), or the address of an array; address 0 means that there is none. While a plan is recorded, a step holds
+a `plan.PlannedTensor`; a `plan.Workspace` replaces it by the address of its memory.
 
 One step worked through: the strided entry convolution of a block, from 64 to 128 channels.
 

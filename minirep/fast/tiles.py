@@ -10,7 +10,7 @@ holds 16 rows of 16 words. One instruction multiplies two tiles, 16 x 16 sums of
     x[rows 0 ... 15, k] in tile 4   ------->       | 0 | 1 |     4 tiles of sums
     x[rows 16 ... 31, k] in tile 5  ------->       | 2 | 3 |
 
-The last block of a tile may have fewer rows. Those beyond are computed from whatever lies in memory, and dropped.
+The last block of a tile may have fewer rows. Rows beyond the end are computed from arbitrary memory, and discarded.
 
 Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, chapter 18 ("Intel AMX").
 """

@@ -1,4 +1,4 @@
-"""Opens a zip that anybody may have made: its directory is bounded before `zipfile` builds objects from it."""
+"""Open a zip from an untrusted source: its directory is bounded before `zipfile` builds objects from it."""
 
 import os
 import struct

@@ -63,7 +63,7 @@ def bundle(model, path, half: bool = False) -> None:
 
 
 def about(provenance: dict[str, str]) -> str:
-    """What is known of a model, for whoever passes its bundle on: its licence and whom to credit, above all."""
+    """Return the information for those who pass a bundle on, such as its licence and credits."""
     known = {"licence": "not stated", "credit": "not stated", **provenance}
     facts = [one_line(f"{key}: {text}", MAX_HEADER) for key, text in known.items()]
     lines = ["The model of this program, minirep/data/bundled.npz:", *facts]
@@ -71,14 +71,14 @@ def about(provenance: dict[str, str]) -> str:
 
 
 def code() -> dict[str, bytes]:
-    """{name in the zip: content} of the part of this package that a bundle needs."""
+    """Return {name in the zip: content} of the part of this package that a bundle needs."""
     names = [path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")]
     kept = [name for name in names if name not in LEFT_OUT and name.partition("/")[0] not in LEFT_OUT]
     return {f"minirep/{name}": (PACKAGE / name).read_bytes() for name in (*kept, *DATA)}
 
 
 def write_zip(file, members: dict[str, bytes]) -> None:
-    """A zip in which nothing tells where or when it was made: sorted, no times, not compressed."""
+    """Write a zip without traces of where or when it was made: sorted, no times, not compressed."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(members):
             info = zipfile.ZipInfo(name)  # of 1 January 1980

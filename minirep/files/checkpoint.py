@@ -58,7 +58,7 @@ def read_published(path) -> Model:
 
 
 def stored_merged(path) -> dict[str, Conv]:
-    """The merged kernels that a checkpoint holds, to be compared with those that its branches give.
+    """Return the merged kernels that a checkpoint holds, to compare them with those that its branches give.
 
     By the path of the layer in the tree, "stages.0.2.paths.0.1": a `Conv` with weight (k, C) and bias (C,), without the
     identity, as `minirep.reparam.merge_branches` returns it. Empty for a file with branches alone.
@@ -72,8 +72,6 @@ def stored_merged(path) -> dict[str, Conv]:
                 layers.setdefault(layer, {})[part] = weights.array(name, shape, merged=True)
     return {layer: Conv(**parts) for layer, parts in layers.items()}
 
-
-# --- names and shapes ------------------------------------------------------------------------------------------------
 
 POINTWISE = {
     "entry": "branch2.a_head",
@@ -89,9 +87,9 @@ NORM = {"scale": "weight", "shift": "bias", "mean": "running_mean", "variance": 
 
 
 def published_key(name: str, merged: bool = False, axes: tuple[str, ...] = PUBLISHED_AXES) -> str:
-    """The key in a checkpoint of an array of the tree. ``merged``: the tree's depthwise kernels are the merged ones.
+    """Return the key in a checkpoint of an array of the tree. ``merged``: the depthwise kernels are the merged ones.
 
-    ``axes``: in the order of the tree; a key tells the axis itself, "a" or "b", whichever comes first.
+    ``axes``: in the order of the tree; a key contains the axis, "a" or "b", in either order.
 
     >>> published_key("stages.0.2.paths.0.1.branches.1.bn.mean")
     's2.pathway0_res2.branch2.b_bn_medium.running_mean'
@@ -117,7 +115,7 @@ def published_key(name: str, merged: bool = False, axes: tuple[str, ...] = PUBLI
 
 
 def published_shape(name: str, shape: Shape, axes: tuple[str, ...] = PUBLISHED_AXES) -> Shape:
-    """The shape in a checkpoint of an array of the tree: output channels first.
+    """Return the shape in a checkpoint of an array of the tree: output channels first.
 
     >>> published_shape("stages.0.2.paths.0.1.branches.1.weight", (11, 64))
     (64, 1, 1, 11)
@@ -148,8 +146,6 @@ def _published(arch: Architecture, merged: bool) -> dict[str, Shape]:
     places = _places(arch, merged).items()
     return {published_key(n, merged, arch.axes): published_shape(n, shape, arch.axes) for n, shape in places}
 
-
-# --- weights ---------------------------------------------------------------------------------------------------------
 
 # What training on several GPUs, torch.compile and Lightning put in front of all keys.
 PREFIXES = re.compile(r"\A((module|_orig_mod|model)\.)+")
@@ -227,8 +223,6 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-# --- configuration ---------------------------------------------------------------------------------------------------
-
 DEPTHS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}  # what RESNET.DEPTH stands for
 # TRAIN.DATASET of the published configurations
 DATASETS = {
@@ -246,7 +240,7 @@ OWN = {"SMALL_KERNELS": list(SMALL_KERNELS), "ORDER": ORDERS[0], "EXPANSION": 4}
 
 
 class _Settings:
-    """The configuration of a checkpoint, asked by names like "RESNET.WIDTH_PER_GROUP"."""
+    """The configuration of a checkpoint; settings have names such as "RESNET.WIDTH_PER_GROUP"."""
 
     def __init__(self, file: TorchFile):
         self.file = file
@@ -337,7 +331,7 @@ def _kernels(config: _Settings, name: str) -> tuple[Shape, ...]:
 
 
 def _depths(config: _Settings, state: dict[str, StoredTensor], stages: int) -> Shape:
-    """How many blocks each stage has in the weights; one of the two settings that tell it must say the same."""
+    """How many blocks each stage has in the weights; one of its two settings must agree."""
     blocks = {key.split(".branch")[0] for key in state if ".branch" in key}  # "s2.pathway0_res0" ...
     count = Counter(block.partition(".")[0] for block in blocks)
     found = tuple(count[f"s{i + 2}"] for i in range(stages))
@@ -354,7 +348,7 @@ def _depths(config: _Settings, state: dict[str, StoredTensor], stages: int) -> S
 def _heads(config: _Settings, state: dict[str, StoredTensor]) -> dict[str, int]:
     """{head: classes} by the weights' biases: one head is "class", of several each carries its name ("verb", "noun").
 
-    MODEL.NUM_CLASSES must agree, save for UrbanSound8K: its published configuration says 35, and it has 10 classes.
+    MODEL.NUM_CLASSES must agree, save for UrbanSound8K: its published configuration has 35 classes, its weights 10.
     """
     bias = re.compile(r"head\.projection(?:_(\w{1,40}))?\.bias")
     heads = {name[1] or "class": tensor.size for key, tensor in state.items() if (name := bias.fullmatch(key))}
@@ -384,9 +378,6 @@ def _recipe(config: _Settings, arch: Architecture) -> Recipe:
     return config.made(partial(replace, known) if known else partial(Recipe, name), values)
 
 
-# --- labels ----------------------------------------------------------------------------------------------------------
-
-
 MAX_CHARACTERS = 1 << 20  # of all texts together
 
 
@@ -404,7 +395,7 @@ def _known_labels(recipe_name: str, heads: dict[str, int]) -> dict[str, tuple[st
 
 
 def _extras(file: TorchFile, heads: dict[str, int]) -> dict:
-    """What a checkpoint of our own training carries beside the published keys, in a dictionary "minirep": any of
+    """The additional entries of a checkpoint from our own training, in a dictionary "minirep": any of
 
     "recipe", "licence", "credit": text; "labels": {head: [text, one a class]}.
 

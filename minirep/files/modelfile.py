@@ -1,7 +1,7 @@
 """`model.npz`: weights, tree, recipe, labels and provenance in one file that NumPy alone can read.
 
 It is an ordinary uncompressed .npz. The array "header" holds UTF-8 JSON: format version, recipe, labels, provenance and
-the tree of the network, in which each array stands as its shape; the array of the tree's path ("stem.weight",
+the tree of the network, in which a shape represents each array; the array of the tree's path ("stem.weight",
 "stages.0.2.entry.bias" ...) holds its values. Reading executes nothing and allocates nothing before the sizes that the
 header promises are found in the file; each array is read once, and holds finite numbers.
 
@@ -52,9 +52,6 @@ class Model(NamedTuple):
     provenance: dict[str, str]
 
 
-# --- writing ------------------------------------------------------------------------------------------------------
-
-
 def write_model(path, model: Model, half: bool = False) -> None:
     """Write ``model.npz``, or ``model.safetensors`` where that is the suffix, to a path or into a binary file.
 
@@ -71,7 +68,7 @@ def write_model(path, model: Model, half: bool = False) -> None:
 
 
 def contents(model: Model, path, half: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The header of a model file and its arrays by name; MinirepError where they cannot be stored."""
+    """Return the header of a model file and its arrays by name; MinirepError where they cannot be stored."""
     network = check(model.network)
     dtype = network.dtype
     if dtype.kind != "f":
@@ -99,7 +96,7 @@ def contents(model: Model, path, half: bool = False) -> tuple[dict[str, Any], di
 
 
 def as_text(header: dict[str, Any]) -> dict[str, str]:
-    """The header where every entry must be text: all but the plain ones become JSON."""
+    """Return a header with text only: all values but the plain ones become JSON."""
     return {key: value if key in PLAIN else _to_json(value) for key, value in header.items()}
 
 
@@ -110,23 +107,20 @@ def _to_json(value: Any) -> str:
 
 
 def _node_to_json(node) -> dict:
-    """One node of the tree for json.dumps, which asks again for its children; an array stands as its shape."""
+    """One node of the tree for json.dumps, which asks again for its children; its shape represents an array."""
     if isinstance(node, np.ndarray):
         return {"shape": node.shape}
     fields = {f.name: getattr(node, f.name) for f in dataclasses.fields(node) if f.name not in IN_MEMORY}
     return {type(node).__name__: {k: {"dict": v} if isinstance(v, dict) else v for k, v in fields.items()}}
 
 
-# --- reading ------------------------------------------------------------------------------------------------------
-
-
 def is_safetensors(path) -> bool:
-    """Whether a file has the suffix, in any case."""
+    """Return whether a file has the suffix, in any case."""
     return str(path).lower().endswith(SUFFIX)
 
 
 def is_model(path) -> bool:
-    """Whether a file looks like `write_model`'s: a zip that holds the header, or a .safetensors."""
+    """Return whether a file looks like `write_model`'s: a zip that holds the header, or a .safetensors."""
     try:
         with open(path, "rb") as file:
             if is_safetensors(path) or looks_like(file.read(9), file.seek(0, os.SEEK_END)):
@@ -140,7 +134,7 @@ def is_model(path) -> bool:
 def read_model(source) -> Model:
     """Read `model.npz` or `model.safetensors`: a path, or a binary file that can be sought in.
 
-    MinirepError says what does not fit.
+    MinirepError names what does not fit.
     """
     opened = hasattr(source, "read")
     path = getattr(source, "name", "model") if opened else source
@@ -203,13 +197,13 @@ def _read_safetensors(file, size: int) -> Model:
 
 
 def header_of(text: dict[str, str]) -> dict[str, Any]:
-    """What `as_text` made text of."""
+    """Undo `as_text`."""
     expect(text.get("format") == FORMAT, "no header of minirep in its metadata; expected a model written by minirep")
     return {key: value if key in PLAIN else parse(value) for key, value in text.items() if key in HEADER}
 
 
 def parse(text: bytes | str) -> Any:
-    """The value of a JSON text, whose number of values is bounded before they are built."""
+    """Parse a JSON text, whose number of values is bounded first."""
     text = text.decode() if isinstance(text, bytes) else text
     values = text.count(",") + text.count("[") + text.count("{")
     expect(values <= MAX_VALUES, f"a header of {values} values; expected at most {MAX_VALUES}")
@@ -217,7 +211,7 @@ def parse(text: bytes | str) -> Any:
 
 
 def model_of(header: dict[str, Any], names: set[str], fetch: Callable[[str, tuple], np.ndarray]) -> Model:
-    """A model from its header; ``names``: of all arrays that are there, ``fetch(name, shape)`` reads one."""
+    """Make a model from its header; ``names``: of all arrays in the file, ``fetch(name, shape)`` reads one."""
     if header.get("format") != FORMAT or header.get("version") not in RENAMED:
         raise MinirepError(
             f"found format {quoted(header.get('format'))} version {quoted(header.get('version'))}, "

@@ -1,4 +1,4 @@
-"""`load` and `save`: a classifier from either kind of model file, and back into one."""
+"""Load a classifier from any kind of model file (`load`), and write one (`save`)."""
 
 import os
 from importlib import resources
@@ -15,16 +15,25 @@ from .modelfile import Model, is_model, read_model, write_model
 from .safetensorsfile import SUFFIX
 from .write import irregular
 
+SHIPPED = ("digits",)  # the models in minirep/data, by name
 
-def default_model():
-    """Where the model that ships with minirep lies: a path, or in a bundle (`minirep.files.bundle`) a part of it."""
+
+def model_path(model=None):
+    """Return the path of a model: of one that ships, by its name, or the path itself; by default of the digits model.
+
+    In a bundle (`minirep.files.bundle`) the default is the bundle's own model. A file called like a shipped model is
+    found by a path such as ``./sounds``.
+    """
     data = resources.files("minirep").joinpath("data")
     own = data.joinpath("bundled.npz")
-    return own if own.is_file() else data.joinpath("digits.npz")
+    if model is None:
+        return own if own.is_file() else data.joinpath(f"{SHIPPED[0]}.npz")
+    return data.joinpath(f"{model}.npz") if isinstance(model, str) and model in SHIPPED else model
 
 
 def read(path) -> Model:
     """Read either kind of file as it is stored, merged or not; no backend is chosen and nothing is compiled."""
+    path = model_path(path)
     if not isinstance(path, (str, os.PathLike)):
         if not hasattr(path, "open"):
             raise MinirepError(f"found a {type(path).__name__}, expected the path of a model.npz or checkpoint.pyth")
@@ -47,14 +56,31 @@ def _expect_file(path) -> None:
 def load(
     path=None, backend: str = "auto", fused: bool = True, threads: int | None = None, precision: str | None = None
 ) -> Classifier:
-    """Load a classifier from `model.npz`, `.safetensors` or the authors' `checkpoint.pyth`; else the shipped model.
+    """Load a classifier.
 
-    ``fused`` merges what is not merged yet; with False the network stays as it is stored (the shipped one: merged).
-    ``threads``: how many the compiled backend uses; by default MINIREP_NUM_THREADS, else all cores allowed, as far
-    as there is work for them: a small network on a short clip gets one.
-    ``precision``: "float32" or "bfloat16" (`minirep.precision`); by default that in which the network is stored.
+    Parameters
+    ----------
+    path : path or str, optional
+        A model.npz, .safetensors or checkpoint.pyth, or the name of a shipped model; by default "digits".
+    backend : str
+        "numpy", "numba", or "auto": numba if it is installed and covers the network, else numpy.
+    fused : bool
+        Merge the network. If False, it stays as it is stored (the shipped models: merged).
+    threads : int, optional
+        Most threads of the compiled backend; by default MINIREP_NUM_THREADS, else all available cores. A small network
+        on a short clip gets one.
+    precision : str, optional
+        "float32" or "bfloat16" (`minirep.precision`); by default as stored.
+
+    Returns
+    -------
+    Classifier
+
+    Raises
+    ------
+    MinirepError
+        For a file that is missing, damaged or no model, and for an argument that does not fit.
     """
-    path = default_model() if path is None else path
     network, recipe, labels, provenance = read(path)
     if recipe is None:
         raise MinirepError(f"{path}: holds a network without a recipe; expected a saved classifier")
@@ -68,12 +94,21 @@ def load(
 def read_checkpoint(path) -> Classifier:
     """Read a checkpoint as it is stored: with its branches, unless the file has merged kernels alone.
 
-    All weights become float32. Labels are those that the file carries, else the published ones of its data set, else
-    numbers. ``provenance`` holds at least "source", the file's name, and "sha256". The classifier prepares its backend
-    when it is first used.
+    Parameters
+    ----------
+    path : path or str
 
-    Raises MinirepError, in one line with the file's name, for a file that is not a checkpoint or is damaged, for
-    anything in it that is not plain data, and for weights that do not fit the configuration or are not finite.
+    Returns
+    -------
+    Classifier
+        With float32 weights, and the labels in the file, else the published ones of its data set, else numbers. Its
+        ``provenance`` has at least "source", the file's name, and "sha256". Its backend is prepared at the first use.
+
+    Raises
+    ------
+    MinirepError
+        For a file that is no checkpoint or damaged, for anything in it that is not plain data, and for weights that do
+        not fit the configuration or are not finite.
     """
     _expect_file(path)
     model = read_published(path)
@@ -82,9 +117,15 @@ def read_checkpoint(path) -> Classifier:
 
 
 def save(model: Classifier | Network, path, half: bool = False) -> None:
-    """Write a classifier, or a bare network, to ``path``: `model.npz`, or .safetensors where that is its suffix.
+    """Write a model file.
 
-    ``half`` stores its weights as float16.
+    Parameters
+    ----------
+    model : Classifier or Network
+    path : path or str
+        Of a model.npz, or of a .safetensors if that is its suffix.
+    half : bool
+        Store the weights as float16.
     """
     if isinstance(model, Classifier):
         write_model(path, Model(model.network, model.recipe, model.labels, model.provenance), half)

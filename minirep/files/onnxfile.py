@@ -29,7 +29,7 @@ LOG_MELS, SAMPLES = "log_mels", "samples"  # inputs
 
 
 def onnx_package(purpose: str) -> Any:
-    """The package onnx, which is an extra."""
+    """Import the package onnx, which is an extra."""
     try:
         import onnx
     except ImportError as error:
@@ -70,13 +70,13 @@ class Graph:
         return name
 
     def named(self, x: Tensor, name: str) -> Tensor:
-        """The tensor that the last node yields, under another name."""
+        """Return the output of the last node under another name."""
         self.nodes[-1].output[0] = name
         x.name = name
         return x
 
     def conv(self, x: Tensor, conv: Conv | Linear, kernel: Array, **attributes: Any) -> Tensor:
-        """A convolution (``kernel``: its weight as ONNX has it) with its bias and its batch norm."""
+        """Add a convolution (``kernel``: its weight in ONNX's order) with its bias and its batch norm."""
         weight = Tensor(self, self.constant(kernel, self.names[id(conv.weight)]))
         bias = () if conv.bias is None else (conv.bias,)
         pads = [kernel.shape[2] // 2, kernel.shape[3] // 2] * 2
@@ -113,7 +113,7 @@ class Graph:
         return self.relu(self.pointwise(x, dataclasses.replace(convs[-1], relu=False)) + residual)
 
     def pooled(self, x: Tensor, pool: tuple[int, int], width: int) -> Tensor:
-        """The head's average pooling. ``width``: of the frequency axis; how long the time axis is only a run shows.
+        """Add the head's average pooling. ``width``: of the frequency axis; the length in time varies from run to run.
 
         A time axis shorter than the window is filled up with zeros, and the mean over the window becomes that over its
         own length.
@@ -126,12 +126,12 @@ class Graph:
         return self.node("Mul", y, self.node("Div", np.array([pool[0]], np.float32), inside))
 
     def head(self, x: Tensor, linear: Linear, name: str) -> None:
-        """Of pooled features: softmax at every position, then the mean over positions."""
+        """Add a softmax at every position of pooled features, then the mean over positions."""
         y = self.node("Softmax", self.conv(x, linear, linear.weight.T[:, :, None, None]), axis=1)
         self.named(self.node("ReduceMean", y, axes=[2, 3], keepdims=0), name)
 
     def log_mel(self, samples: Tensor, recipe: Recipe) -> Tensor:
-        """`minirep.frontend.log_mel_views` of one view, in float64 like that: (N, clip - 1) -> (N, frames, 128)."""
+        """Add `minirep.frontend.log_mel_views` of one view, also in float64: (N, clip - 1) -> (N, frames, 128)."""
         centred = np.zeros(FFT_SIZE)
         start = (FFT_SIZE - recipe.window) // 2
         centred[start : start + recipe.window] = hann(recipe.window)
@@ -146,12 +146,12 @@ class Graph:
 
 
 def draw(onnx: Any, network: Network, recipe: Recipe | None, samples: bool) -> Any:
-    """The graph: log-mels (N, T, 128) or samples (N, clip - 1) in, probabilities (N, classes) of each head out."""
+    """Make the graph: from log-mels (N, T, 128) or samples (N, clip - 1) to probabilities (N, classes) of each head."""
     graph, shape = Graph(onnx, network), ["N", "T", MELS]
     name = SAMPLES if samples else LOG_MELS
     x = Tensor(graph, name)
     if samples:
-        expect(recipe is not None, "holds no recipe, so nothing says how samples become log-mels; expected one")
+        expect(recipe is not None, "found no recipe, which the front end is made from; expected a model with one")
         assert recipe is not None
         shape, x = ["N", recipe.clip - 1], graph.log_mel(x, recipe)
     for block, x in walk(network, graph.node("Unsqueeze", x, np.array([1])), graph):  # noqa: B020 (the last one)

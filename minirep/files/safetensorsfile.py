@@ -38,7 +38,7 @@ def write_arrays(file: Any, arrays: dict[str, np.ndarray], metadata: dict[str, s
 
 
 def looks_like(start: bytes, size: int) -> bool:
-    """Whether a file of ``size`` bytes that begins with these nine or more is a .safetensors."""
+    """Return whether a file of ``size`` bytes that begins with these nine or more is a .safetensors."""
     return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= size - 8
 
 
@@ -54,7 +54,7 @@ def read_arrays(file: Any, size: int, parse: Callable[[bytes], Any], most: int) 
     header = parse(file.read(length))
     metadata, end = header.pop(METADATA, {}), 0
     text = isinstance(metadata, dict) and all(isinstance(value, str) for value in metadata.values())
-    expect(text, f"{METADATA}: found something else, expected text by name")
+    expect(text, f"{METADATA}: found other values, expected a dictionary of text")
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         dtype, shape, (start, stop) = entry["dtype"], entry["shape"], entry["data_offsets"]
         where = f"array {quoted(name)}"

@@ -1,16 +1,16 @@
-"""Reads what ``torch.save`` writes, without PyTorch and without running anything that stands in the file.
+"""Read what ``torch.save`` writes, without PyTorch and without executing code from the file.
 
 Such a file is a zip of uncompressed entries: ``<name>/data.pkl``, a pickle of the saved object, and ``<name>/data/0``,
 ``<name>/data/1`` ...: the raw numbers of its tensors, one entry a *storage*.
 
 A pickle is not data. It is a program for a small stack machine, and two of its instructions make it dangerous: GLOBAL
-finds any function of any installed module by its name, and REDUCE calls it. Whoever wrote the file decides what runs
-on the computer that unpickles it. So nothing is unpickled here. `pickletools.genops` takes the program apart and runs
+finds any function of any installed module by its name, and REDUCE calls it. Whoever wrote the file decides what runs on
+the computer that unpickles it. So nothing is unpickled here. `pickletools.genops` takes the program apart and runs
 nothing; `run` carries out the harmless instructions that ``torch.save`` uses. Its GLOBAL looks nothing up: a name stays
-a name. Its REDUCE knows the three names that tensors need, and to "call" them is to make a plain value. Whatever would
+a name. Its REDUCE accepts the three globals that tensors need, and a "call" of one makes a plain value. Whatever would
 come of another name, such as a scheduler's counter or a NumPy scalar, is `Opaque`: the name of something that is never
-built. That does no harm where nobody looks; whoever finds it in place of a weight or a setting refuses it
-(`TorchFile.known`). Every other instruction is an error that says what was found.
+built. It does no harm in an entry that is not read; instead of a weight or a setting it is refused (`TorchFile.known`).
+Every other instruction is an error that names it.
 
 Source: the instructions are described in the standard library's module pickletools; a listing of any pickle comes from
 ``python -m pickletools data.pkl``.
@@ -59,9 +59,6 @@ DTYPES = {
 }
 
 
-# --- what the program leaves behind ----------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Name:
     """A module and a name in it, "torch FloatStorage": never looked up."""
@@ -71,12 +68,12 @@ class Name:
 
 @dataclass(frozen=True, eq=False)
 class Opaque:
-    """Something that is not built, in an entry that nobody reads: ``text`` is the name that would have made it."""
+    """An object that is not built, in an entry that is not read: ``text`` is the global that would have made it."""
 
     text: str
 
     def __str__(self) -> str:
-        return f"the foreign name {quoted(self.text.replace(' ', '.'))}"
+        return f"the disallowed global {quoted(self.text.replace(' ', '.'))}"
 
 
 @dataclass(frozen=True)
@@ -118,13 +115,10 @@ class StoredTensor:
 
 
 class Refused(ValueError):
-    """Something in a pickle that is not carried out; the message says what."""
+    """Something in a pickle that is not carried out; the message names it."""
 
 
 _require = partial(expect, error=Refused)
-
-
-# --- the three calls and the one reference that tensors need ---------------------------------------------------------
 
 
 def _is_count(value) -> bool:
@@ -169,7 +163,7 @@ def _call(function, arguments):
 
 
 def _storage(reference) -> Storage | Opaque:
-    """What torch.save writes in place of a storage: ("storage", type, key, device it was on, length)."""
+    """What torch.save writes for a storage: ("storage", type, key, device it was on, length)."""
     kind, dtype, key, _, count = reference
     if isinstance(dtype, Opaque):
         return dtype
@@ -181,9 +175,6 @@ def _storage(reference) -> Storage | Opaque:
 def _opaque(value) -> Opaque:
     """Return what stands for a value of no use here: bytes, a huge number, a key that is neither text nor number."""
     return value if isinstance(value, Opaque) else Opaque(f"builtins {type(value).__name__}")
-
-
-# --- the machine -----------------------------------------------------------------------------------------------------
 
 
 def _only(target, otherwise: str, *kinds: type):
@@ -252,7 +243,7 @@ class _Program(io.BytesIO):
 
 
 def run(program: bytes):
-    """The object that a pickle describes, of None, bool, int, float, str, tuple, list, dict, `StoredTensor`, `Opaque`.
+    """Return the value of a pickle: None, bool, int, float, str, tuple, list, dict, `StoredTensor` or `Opaque`.
 
     Raises `Refused` for an instruction or a value that torch.save does not write, and ValueError, TypeError,
     LookupError or AttributeError for a program that makes no sense.
@@ -290,17 +281,15 @@ def run(program: bytes):
                 raise Refused(f"the instruction {other} at byte {position}, which torch.save does not write")
 
 
-# --- the file --------------------------------------------------------------------------------------------------------
-
 # What the program of a damaged file raises.
 PICKLE_ERRORS = (ValueError, TypeError, LookupError, AttributeError, OverflowError, struct.error)
 
 
 class TorchFile(AbstractContextManager):
-    """A file of ``torch.save``, open: ``content`` is the saved object with `StoredTensor` in place of its tensors.
+    """A file of ``torch.save``, open: ``content`` is the saved object with a `StoredTensor` for each tensor.
 
-    A tensor's numbers are read when `read` asks for them, and a storage once however many tensors are parts of it. What
-    nobody asks for, like the state of an optimizer, stays on disk. To be used in a ``with`` statement.
+    `read` reads a tensor's numbers, and each storage only once, even if several tensors share it. Everything else, such
+    as the state of an optimizer, is not read. To be used in a ``with`` statement.
 
     Raises MinirepError, with the file's name, for anything that is not such a file or does not hold what it promises.
     """
@@ -329,7 +318,7 @@ class TorchFile(AbstractContextManager):
         self._file.close()
 
     def error(self, message: str) -> MinirepError:
-        """An error that starts with the file's name."""
+        """Return an error that starts with the file's name."""
         return MinirepError(f"{self.path}: {message}")
 
     def expect(self, holds: object, message: str) -> None:
@@ -343,7 +332,7 @@ class TorchFile(AbstractContextManager):
         return value
 
     def read(self, tensor: StoredTensor) -> np.ndarray:
-        """A tensor's numbers as a new array of its shape; bfloat16 becomes float32.
+        """Read a tensor's numbers into a new array of its shape; bfloat16 becomes float32.
 
         The array is C-contiguous, whatever the strides in the file. No tensor may have more elements than its storage:
         torch could expand a single number to any size, a file of weights has no use for it.
@@ -376,8 +365,8 @@ class TorchFile(AbstractContextManager):
     def _checked_entries(self) -> dict[str, zipfile.ZipInfo]:
         """The zip's entries by their names without the leading "<name>/".
 
-        As torch.save stores all entries as they are, they cannot be larger than the file together: whoever reads them
-        is safe from zip bombs, from overlapping entries too. (Nothing is ever written to disk: names do no harm.)
+        As torch.save stores all entries as they are, they cannot be larger than the file together: reading them is safe
+        from zip bombs and overlapping entries. (Nothing is ever written to disk: names do no harm.)
         """
         infos = self._zip.infolist()
         tops = [info.filename[:-8] for info in infos if re.fullmatch(r"[^/]*/data\.pkl", info.filename)]

@@ -62,7 +62,7 @@ def writable(path) -> str | None:
     target, refused = os.path.realpath(path), f"{printable(path)}: cannot be written"
     found = "a circle of links" if os.path.islink(target) else "an open file" if descriptor else irregular(target)
     expect(not found, f"{refused}: found {found}, expected a file, or - for standard output")
-    expect(os.path.isdir(os.path.dirname(target)), f"{refused}: expected a file in a folder that is there")
+    expect(os.path.isdir(os.path.dirname(target)), f"{refused}: expected a file in an existing folder")
     return target
 
 

@@ -35,7 +35,7 @@ _require = partial(expect, error=ValueError)
 
 
 def parse(text: str):
-    """The mapping, list or scalar that a text holds, of dict, list, str, int, float, bool and None.
+    """Parse a text into a mapping, list or scalar, of dict, list, str, int, float, bool and None.
 
     Raises ValueError for what is not understood, with its line.
 

@@ -1,4 +1,4 @@
-"""How far rounding can carry a network from the function it stands for: a bound computed from its weights.
+"""Bound the rounding error of a network, from its weights.
 
 Between two ReLUs a network is a sum of products: y = sum of t over terms t such as s * w * x, -s * mean, shift. However
 a computer evaluates that sum, batch norm folded or not, branches one by one or merged, in any order, with or without
@@ -17,10 +17,10 @@ factor of at most 1 +- 2^-8. The bound then is that on the distance from the net
 
 Results that underflow are off by an absolute amount rather than a factor; that is added too, for processors that flush
 small numbers to zero as well. Where a sum might overflow, or a variance with its eps might be flushed, the bound is
-infinite: nothing can be promised there.
+infinite: nothing is proved there.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -67,22 +67,19 @@ class Summand:
 
 
 def start(x, dtype) -> Known:
-    """An input that is given exactly: (N, T, F, C)."""
+    """Return an input that is known exactly: (N, T, F, C)."""
     x = np.asarray(x, np.float64)
     return Known(x, np.zeros_like(x), np.zeros_like(x), np.dtype(dtype))
 
 
 def gamma(roundings: int, dtype, steepness: float = 0.0, coarse: int = 0) -> float:
-    """The relative error that so many roundings can add up to (Higham, lemma 3.1); ``coarse``: those to bfloat16.
+    """Return the relative error of so many roundings at most (Higham, lemma 3.1); ``coarse``: those to bfloat16.
 
-    ``steepness``: 1 / (variance + eps), which tells how much a variance or an eps that underflows matters.
+    ``steepness``: 1 / (variance + eps), the effect of a variance or an eps that underflows.
     """
     info = np.finfo(dtype)
     error = roundings * float(info.eps) / 2 + 4 * float(info.tiny) * steepness + coarse * BFLOAT16
     return error / (1 - error) if error < 1 else np.inf
-
-
-# --- one layer: a sum of parts, then perhaps a ReLU ---------------------------------------------------------------
 
 
 @np.errstate(all="ignore")  # what overflows here has a bound of infinity
@@ -109,7 +106,7 @@ def _summand(known: Known, convs, convolve) -> Summand:
 
 
 def absolute(conv: Conv):
-    """The sizes of a convolution's terms: |w s|, then (|bias| + |mean|) |s| + |shift|, and |s| itself."""
+    """Return the sizes of a convolution's terms: |w s|, then (|bias| + |mean|) |s| + |shift|, and |s| itself."""
     bias = 0 if conv.bias is None else np.abs(conv.bias)
     if conv.bn is None:
         scale = np.ones(conv.weight.shape[-1])
@@ -156,23 +153,20 @@ def add(parts: list[Summand], dtype, relu: bool) -> Known:
     return Known(value, own, error, dtype)
 
 
-# --- the walk, as in minirep.network ------------------------------------------------------------------------------
-
-
 def through_stem(known: Known, conv: Conv) -> Known:
-    """The stem: its convolution, then the pooling, where the largest error of a neighbourhood bounds its maximum's."""
+    """Bound the stem: after the pooling, the largest error of a neighbourhood bounds that of its maximum."""
     kt, kf = conv.weight.shape[:2]
     part = _summand(known, [conv], lambda x, w: ops.conv2d(x, w, (2, 2), (kt // 2, kf // 2)))
     return map_arrays(add([part], known.dtype, conv.relu), ops.max_pool)
 
 
 def through_pointwise(known: Known, conv: Conv, stride=(1, 1)) -> Summand:
-    """A 1 x 1 convolution at every stride-th position."""
+    """Bound a 1 x 1 convolution at every stride-th position."""
     return _summand(known, [conv], lambda x, w: ops.matmul(x[:, :: stride[0], :: stride[1]], w))
 
 
 def through_depthwise(known: Known, layer: Depthwise) -> Known:
-    """Depthwise branches, the identity beside them, and the ReLU of their sum."""
+    """Bound depthwise branches, the identity beside them, and the ReLU of their sum."""
     axis = {"time": 1, "frequency": 2}[layer.axis]
     parts = [
         _activated(known, branch, _summand(known, [branch], lambda x, w: ops.depthwise_conv(x, w, axis)))
@@ -187,7 +181,7 @@ def _activated(known: Known, conv: Conv, part: Summand) -> Summand:
 
 
 def through_expand_project(known: Known, convs: tuple[Conv, ...], residual: Summand) -> Known:
-    """A block's last 1 x 1 convolutions. Neighbours without a ReLU between them are one sum: they may be collapsed."""
+    """Bound a block's last 1 x 1 convolutions. Those without a ReLU between them are one sum: they may be collapsed."""
     chain = []
     for i, conv in enumerate(convs):
         chain.append(conv)
@@ -197,7 +191,7 @@ def through_expand_project(known: Known, convs: tuple[Conv, ...], residual: Summ
 
 
 def through_block(known: Known, node: Block) -> Known:
-    """One residual block, in whatever form: the bound holds for every form that merging gives it."""
+    """Bound one residual block, in whatever form: the bound holds for every form that merging gives it."""
     entered = add([through_pointwise(known, node.entry, node.stride)], known.dtype, node.entry.relu)
     ends = []
     for path in node.paths:
@@ -213,7 +207,7 @@ def through_block(known: Known, node: Block) -> Known:
 
 
 def through_head(known: Known, pool: tuple[int, int], linear: Linear) -> Known:
-    """The head before its softmax: pooling and linear layer are one sum of products."""
+    """Bound the head before its softmax: pooling and linear layer are one sum of products."""
     window = min(pool[0], known.value.shape[1]), min(pool[1], known.value.shape[2])
     conv = Conv(linear.weight, linear.bias)
     part = _summand(known, [conv], lambda x, w: ops.matmul(ops.average_pool(x, window), w))
@@ -221,24 +215,8 @@ def through_head(known: Known, pool: tuple[int, int], linear: Linear) -> Known:
     return add([part], known.dtype, relu=False)
 
 
-def through_stages(network: Network, log_mels, dtype) -> Iterator[tuple[str, Known]]:
-    """The walk through a whole network as in `minirep.stages`; errors add up from block to block."""
-    known = through_stem(start(np.asarray(log_mels, dtype)[..., None], dtype), network.stem)
-    yield "stem", known
-    for i, blocks in enumerate(network.stages, 1):
-        for node in blocks:
-            known = through_block(known, node)
-        yield f"stage{i}", known
-
-
-def network_logits(network: Network, log_mels, dtype) -> dict[str, Known]:
-    """Bounds on the logits of a whole network: {head: (N, T', F', classes)}, for inputs (N, frames, mels)."""
-    *_, (_, known) = through_stages(network, log_mels, dtype)
-    return {name: through_head(known, network.pool, linear) for name, linear in network.heads.items()}
-
-
 def probabilities(known: Known) -> np.ndarray:
-    """Bound on the error of the probabilities (N, classes) that come of such logits.
+    """Bound the error of the probabilities (N, classes) of such logits.
 
     Softmax moves no probability by more than half the largest change of a logit (its Jacobian's rows sum to at most
     2 p (1 - p) <= 1/2). Its own roundings: the difference from the largest logit, an exponential (correct to 16 units
@@ -255,11 +233,8 @@ def probabilities(known: Known) -> np.ndarray:
     return np.minimum(per_position.mean(axis=(1, 2)) * SLACK + tiny, 1.0)[:, None]
 
 
-# --- merged weights themselves ------------------------------------------------------------------------------------
-
-
 def merged_branches(layer: Depthwise, dtype) -> tuple[np.ndarray, np.ndarray]:
-    """Bounds on the error of a merged kernel (k, C) and its bias (C,), whoever merged the branches in ``dtype``."""
+    """Bound the error of a merged kernel (k, C) and its bias (C,), whoever merged the branches in ``dtype``."""
     merged = reparam.merge_branches(absolute_twin(layer)).branches[0]
     conv = _weights(merged, layer.branches, dtype, len(layer.branches))
     assert conv.bias is not None  # merging gives one
@@ -267,7 +242,7 @@ def merged_branches(layer: Depthwise, dtype) -> tuple[np.ndarray, np.ndarray]:
 
 
 def merged_weights(network: Network, dtype) -> Network:
-    """The tree that `reparam.fuse` makes, holding a bound on the error of every weight instead of the weight.
+    """Return the tree that `reparam.fuse` makes, with a bound on the error of every weight instead of the weight.
 
     The bound holds for whoever merges in ``dtype``, in any order; `reparam.fuse` rounds once and stays far below.
     """
@@ -308,7 +283,7 @@ def _collapsed(stored: Block) -> list[list[Conv]]:
 
 
 def absolute_twin(tree):
-    """The same tree in which every convolution holds the sizes of its terms: merging it sums up |t|."""
+    """Return the tree with the sizes of its terms in every convolution: merging it sums up |t|."""
 
     def sizes(_, node):
         if not isinstance(node, Conv):

@@ -1,4 +1,4 @@
-"""Does an exported network still compute the same function, in the programs that run it (``verify --exported``)?
+"""Check that an exported network computes the same function in other programs (``verify --exported``).
 
 The file's weights, labels and recipe are compared with the model's; then ONNX Runtime, and OpenVINO where it is
 installed, run the file's own graph, and every block has to stay within the bound of `minirep.proof.bounds`, which holds
@@ -7,6 +7,7 @@ for any order of summation.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from ..recipe import Recipe
 from ..reparam import is_fused
 from ..text import one_line, printable
 from ..tree import as_type
-from .verify import VIEWS, Outcome, Report, Row, check_backend, check_merged, difference
+from .verify import VIEWS, Report, Row, check_backend, check_merged, compare_outcomes, difference, inputs
 
 FLOAT32 = {"INFERENCE_PRECISION_HINT": "f32", "EXECUTION_MODE_HINT": "ACCURACY"}  # of OpenVINO
 
@@ -41,7 +42,7 @@ class Runtime:
 
 
 def in_onnx_runtime(graph: bytes) -> tuple[str, Callable[[Array], list[Array]]]:
-    """The name and version of ONNX Runtime, and the graph as a function."""
+    """Return the name and version of ONNX Runtime, and the graph as a function."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -54,7 +55,7 @@ def in_onnx_runtime(graph: bytes) -> tuple[str, Callable[[Array], list[Array]]]:
 
 
 def in_openvino(graph: bytes) -> tuple[str, Callable[[Array], list[Array]]] | None:
-    """The same of OpenVINO; None where it is not installed."""
+    """Return the same for OpenVINO; None where it is not installed."""
     try:
         import openvino
     except ImportError:
@@ -65,7 +66,7 @@ def in_openvino(graph: bytes) -> tuple[str, Callable[[Array], list[Array]]] | No
 
 
 def with_exported(report: Report, model: Model, path: Any, log_mels: Array) -> Report:
-    """The report with what is found of the exported file at ``path``; MinirepError where a program cannot run it."""
+    """Add to the report the exported file at ``path``; MinirepError where a program cannot run it."""
     exported, proto = read_onnx(path)
     onnx = onnx_package("verify --exported")
     network = as_type(model.network, np.float32)
@@ -75,6 +76,7 @@ def with_exported(report: Report, model: Model, path: Any, log_mels: Array) -> R
     if given.fields:  # another network, or another head: nothing to compare block by block
         return replace(report, given=given)
     backends, outcome = dict(report.backends), list(report.outcome)
+    reference = as_type(network, np.float64) if is_fused(network) else network
     try:
         extract = onnx.utils.Extractor(onnx.shape_inference.infer_shapes(proto)).extract_model
         blocks = ["stem", *exported.network.blocks, *exported.network.heads]
@@ -84,7 +86,7 @@ def with_exported(report: Report, model: Model, path: Any, log_mels: Array) -> R
                 name, runtime = found[0], Runtime(exported.network, found[1])
                 for kind, x in inputs(log_mels, whole).items():
                     backends[f"{name}, {kind}"] = check_backend(network, x, runtime)
-                outcome.append(compare(name, network, log_mels, runtime))
+                outcome += compare_outcomes("float32", partial(forward, reference), {name: runtime}, log_mels)
         if whole and model.recipe:
             name, run = in_onnx_runtime(extract([SAMPLES], [LOG_MELS]).SerializeToString())
             backends[f"{name}, samples"] = [check_front_end(model.recipe, run)]
@@ -95,29 +97,8 @@ def with_exported(report: Report, model: Model, path: Any, log_mels: Array) -> R
     return replace(report, backends=backends, outcome=outcome, given=given)
 
 
-def inputs(log_mels: Array, whole: bool) -> dict[str, Array]:
-    """On what an exported network runs: sounds, and numbers that reach every channel, another batch of another length.
-
-    A single frame is less than the head's pooling window. ``whole``: behind a front end, which gives whole clips, the
-    length stays.
-    """
-    rng, frames = np.random.default_rng(0), log_mels.shape[1] if whole else log_mels.shape[1] // 3 + 1
-    sizes = np.array([1, 10, 100], np.float32)[:, None, None]
-    random = sizes * rng.normal(size=(3, frames, log_mels.shape[2])).astype(np.float32)
-    return {"sounds": log_mels, "random": random} | ({} if whole else {"one frame": random[:, :1]})
-
-
-def compare(name: str, network: Network, log_mels: Array, runtime: Runtime) -> Outcome:
-    """The probabilities of the exported network beside those of the model as stored, in plain NumPy."""
-    reference = as_type(network, np.float64) if is_fused(network) else network
-    before, after = forward(reference, log_mels), runtime(log_mels)
-    absolute = max(float(np.abs(before[head] - after[head]).max()) for head in before)
-    same = np.all([before[head].argmax(axis=1) == after[head].argmax(axis=1) for head in before], axis=0)
-    return Outcome("float32", name, absolute, len(same), int(same.sum()))
-
-
 def check_front_end(recipe: Recipe, run: Callable[[Array], list[Array]]) -> Row:
-    """The log-mels of an exported front end, loud and quiet, against minirep's.
+    """Compare the log-mels of an exported front end, for loud and quiet sound, with minirep's.
 
     Both are computed in float64, far more exactly than float32 can hold, and rounded once: they may fall on two sides
     of a boundary, and be one unit in the last place apart.

@@ -1,4 +1,4 @@
-"""Show that two forms of a stretch of a network are one function (`prove`), also for other people's networks.
+"""Show that two forms of a part of a network are one function (`prove`), also for other people's networks.
 
 A *form* is a tree or a function of one array. Trees are made of minirep's own nodes (`Conv`, `Depthwise`, `Block`,
 `Network`, `BatchNorm`) and of those below: `Conv2d`, `Scale`, `Pad`, `Sum`, `Chain`. Functions are written with plain
@@ -28,10 +28,8 @@ from ..text import one_line
 from ..tree import map_arrays, map_tree, named_arrays
 from .bounds import ROUNDINGS, SLACK, gamma
 
-Form = Any  # a tree, or a function of one array
+Form = Any  # a tree, or a function of one array of activations (N, H, W, C)
 Compared = tuple[Array, Array, Any]  # what two forms yield, and how far apart that may be
-
-# --- nodes: activations are (N, H, W, C) --------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ class Conv2d(Conv):
 
 @dataclass(frozen=True)
 class Scale:
-    """Layer scale: each channel times a number, (C,)."""
+    """Layer scale: each channel times its own number, (C,)."""
 
     factor: Array
 
@@ -105,7 +103,7 @@ class Chain:
 
 
 def run(form: Form, x: Array) -> Array:
-    """What a form yields for ``x`` (N, H, W, C). Of a network: all its logits, for ``x`` (N, frames, mels)."""
+    """Run a form on ``x`` (N, H, W, C). Of a network: return all its logits, for ``x`` (N, frames, mels)."""
     if callable(form):
         return form(x)
     if isinstance(form, Network):
@@ -119,11 +117,8 @@ def run(form: Form, x: Array) -> Array:
     return runs[type(form)](x, form)
 
 
-# --- numbers ------------------------------------------------------------------------------------------------------
-
-
 class Sized:
-    """What is known of a number, whoever computes it: the size of its terms, and how often one may be rounded.
+    """Bounds on a number, however it is computed: the size of its terms, and the most roundings of one term.
 
     A function of plain operations, run on such numbers, yields the error bound that `minirep.proof.bounds` explains:
     gamma(roundings) * sum of |t|. A ReLU enlarges no error, so it does nothing here. ``least`` counts as a term for
@@ -168,7 +163,7 @@ class Sized:
 
 
 def fractions(array: Array, name: str = "input") -> Array:
-    """The same numbers as exact fractions."""
+    """Convert an array to exact fractions."""
     try:
         return np.array([Fraction(v) for v in array.ravel().tolist()], object).reshape(array.shape)
     except (TypeError, ValueError, OverflowError) as error:
@@ -176,7 +171,7 @@ def fractions(array: Array, name: str = "input") -> Array:
 
 
 def exactly(form: Form, name: str = "") -> Form:
-    """A tree with its weights as the fractions that they are; a function as it is.
+    """Convert the weights of a tree to exact fractions; return a function as it is.
 
     The root in a batch norm is irrational as a rule, and merging is right whatever it is. So a variance whose root is
     irrational is replaced by one nearby whose root is the float64 one.
@@ -200,17 +195,14 @@ def exactly(form: Form, name: str = "") -> Form:
 
 
 def in_type(form: Form, dtype: Any) -> Form:
-    """A tree with its weights in a floating-point type; a function as it is."""
+    """Convert the weights of a tree to a floating-point type; return a function as it is."""
     form = map_tree(form, lambda _, node: replace(node, eps=float(node.eps)) if isinstance(node, BatchNorm) else node)
     return map_arrays(form, lambda array: array.astype(dtype))
 
 
-# --- comparing ----------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Proof:
-    """What `prove` found; as true or false, it is ``equal``."""
+    """The result of `prove`; as a truth value, it is ``equal``."""
 
     equal: bool
     exact: bool | None  # equal on fractions; None where fractions decide nothing, for weights had been rounded
@@ -235,7 +227,7 @@ class Proof:
 
 
 def attempt(name: str, form: Form, x: Any) -> Any:
-    """Run one form on an input, or a merge on a tree; what goes wrong becomes one line."""
+    """Run one form on an input, or a merge on a tree; an exception becomes an error of one line."""
     try:
         return run(form, x.copy() if isinstance(x, np.ndarray) else x)
     except Exception as error:  # whatever a function raises
@@ -244,7 +236,7 @@ def attempt(name: str, form: Form, x: Any) -> Any:
 
 
 def on_fractions(forms: dict[str, Form], x: Array) -> Compared:
-    """Both forms on exact numbers, which may not differ at all."""
+    """Run both forms on exact numbers, which may not differ at all."""
     found = [np.asarray(attempt(name, form, x)) for name, form in forms.items()]
     for name, y in zip(forms, found):
         kinds = {type(v).__name__ for v in y.ravel() if not isinstance(v, Rational)}
@@ -253,7 +245,7 @@ def on_fractions(forms: dict[str, Form], x: Array) -> Compared:
 
 
 def in_floats(forms: dict[str, Form], x: Array) -> Compared:
-    """Both forms in floating point, and a bound on what rounding does to the difference."""
+    """Run both forms in floating point, and bound the effect of rounding on their difference."""
     info, roundings, sizes = np.finfo(x.dtype), 0, []
     for name, form in forms.items():
         least = float(info.tiny / info.eps)
@@ -270,13 +262,13 @@ def in_floats(forms: dict[str, Form], x: Array) -> Compared:
 
 
 def wrong(compared: Compared) -> Array:
-    """Where two forms differ by more than they may."""
+    """Return where two forms differ by more than their bound."""
     before, after, bound = compared
     return ~np.asarray(abs(after - before) <= bound, bool)
 
 
 def narrowed(shows: Callable[[Array], bool], x: Array) -> Array:
-    """The input with zero for all that is not needed to see a difference, and 1 for the one number that is."""
+    """Set to zero all of an input that is not needed to show a difference, and to 1 the one number that is."""
 
     def kept(places: Array) -> Array:
         y = np.zeros_like(x)
@@ -297,7 +289,7 @@ def narrowed(shows: Callable[[Array], bool], x: Array) -> Array:
 
 
 def first_difference(compare: Callable[[Array], Compared], x: Array) -> dict[str, Any]:
-    """Where two forms differ first, and what of the input leads to it: as fields of a `Proof`."""
+    """Return the first difference of two forms and its cause in the input, as fields of a `Proof`."""
     x = narrowed(lambda y: bool(wrong(compare(y)).any()), x)
     before, after, _ = compared = compare(x)
     place, *_ = (tuple(map(int, index)) for index in np.argwhere(wrong(compared)))
@@ -308,11 +300,8 @@ def first_difference(compare: Callable[[Array], Compared], x: Array) -> dict[str
     return {"first": f"{values}, at {place} of the output for {cause}", "place": place, "source": source}
 
 
-# --- all together -------------------------------------------------------------------------------------------------
-
-
 def as_inputs(inputs: Any) -> Iterator[Array]:
-    """Inputs as arrays of fractions; for a shape, random ones between -4 and 4 with 53 bits."""
+    """Yield inputs as arrays of fractions; for a shape, random ones between -4 and 4 with 53 bits."""
     for given in inputs if isinstance(inputs, list) and inputs else [inputs]:
         shape = given if isinstance(given, tuple) else np.shape(given)
         fits = isinstance(given, (tuple, np.ndarray)) and shape and all(isinstance(n, int) and n > 0 for n in shape)
@@ -323,7 +312,7 @@ def as_inputs(inputs: Any) -> Iterator[Array]:
 
 @np.errstate(all="ignore")  # where something overflows, no difference is within the bound
 def prove(before: Form, after: Form, inputs: Any) -> Proof:
-    """Show that two forms of a linear or piecewise linear stretch are equal, or find their first difference.
+    """Show that two forms of a linear or piecewise linear part are equal, or find their first difference.
 
     Parameters
     ----------

@@ -1,10 +1,10 @@
-"""How equal the merged and the unmerged network are, block by block (the command: `minirep.cli.verify`).
+"""Compare the merged and the unmerged network, block by block (the command: `minirep.cli.verify`).
 
 Each block is run as it is stored and merged, on the activations that sounds give it; and each part of it before and
-after each step of merging, on inputs that reach every channel and every tap. What comes out is compared in float32 and
-in float64, beside the bound that `minirep.proof.bounds` computes from the weights. Where the authors' merge has left
-merged kernels beside the branches, those are held against the kernels that the branches give. The algebra and the bound
-are explained in docs/concepts/why-merged-is-equal.md.
+after each step of merging, on inputs that reach every channel and every tap. The outputs are compared in float32 and in
+float64, and their difference with the bound that `minirep.proof.bounds` computes from the weights. Merged kernels that
+the authors' merge has left in a file are compared with those that its branches give. The algebra and the bound are
+explained in docs/concepts/why-merged-is-equal.md.
 """
 
 import contextlib
@@ -28,12 +28,9 @@ from . import bounds
 VIEWS = 2  # log-mels on which blocks are compared; probabilities are compared on all
 
 
-# --- differences --------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Difference:
-    """The largest difference between two arrays, and how much of what rounding allows has been used up.
+    """The largest difference between two arrays, and the largest share of its bound.
 
     ``relative`` is the largest difference over the largest number; ``ulps`` and ``bound`` are those of the place where
     the difference is largest; ``used`` is the largest share of its bound that any place takes, and ``place`` is where.
@@ -52,7 +49,7 @@ class Difference:
 
 
 def difference(a: np.ndarray, b: np.ndarray, bound: np.ndarray) -> Difference:
-    """Compare ``b`` with ``a``, place by place. Where a bound is infinite or a number is not finite, nothing is proved.
+    """Compare ``b`` with ``a``, number by number. An infinite bound, or a number that is not finite, proves nothing.
 
     Of arrays of two shapes nothing is proved either, and there is no place.
 
@@ -79,16 +76,13 @@ def difference(a: np.ndarray, b: np.ndarray, bound: np.ndarray) -> Difference:
 
 
 def worst(differences) -> Difference:
-    """The one that comes closest to its bound, or leaves it."""
+    """Return the difference with the largest share of its bound."""
     return max(differences, key=lambda d: d.used)
-
-
-# --- one block ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """A stretch of a block between two sums, or the stem, or a head, with an input to try it on.
+    """A part of a block between two sums, or the stem, or a head, with an input to try it on.
 
     ``nodes`` and ``run`` take it from any form of what it is a part of; ``bound`` holds for all of them.
     """
@@ -100,7 +94,7 @@ class Stretch:
 
 
 def probe(shape: tuple[int, ...], dtype) -> np.ndarray:
-    """Random inputs (3, T, F, C), ten times as large from each to the next.
+    """Draw random inputs (3, T, F, C), each ten times as large as the one before.
 
     On activations of real sounds a fault can hide: in a channel that is off behind its ReLU, in a tap that meets only
     padding. Here every channel is on somewhere, and every tap counts.
@@ -110,7 +104,7 @@ def probe(shape: tuple[int, ...], dtype) -> np.ndarray:
 
 
 def parts(block: Block) -> Iterator[Stretch]:
-    """The parts of a block, each with a `probe`."""
+    """Yield the parts of a block, each with a `probe`."""
     c_in, c = block.entry.weight.shape
     dtype = block.entry.weight.dtype
 
@@ -148,7 +142,7 @@ def parts(block: Block) -> Iterator[Stretch]:
 
 @dataclass(frozen=True)
 class Step:
-    """What one step of merging does to one part of a block, which is given the same input before and after."""
+    """One step of merging on one part of a block, which gets the same input before and after."""
 
     part: str
     step: str  # of `STEPS`, or "fuse": all of them, as `reparam.fuse` takes them
@@ -156,13 +150,13 @@ class Step:
 
 
 def unchanged(old: tuple, new: tuple) -> bool:
-    """Whether two forms of a stretch are alike and hold the very same arrays: then a step had nothing to do."""
+    """Return whether two forms of a part are alike and hold the very same arrays: the step changed nothing."""
     olds, news = named_arrays(old), named_arrays(new)
     return describe(old) == describe(new) and all(a is news[name] for name, a in olds.items())
 
 
 def check_steps(parts: Iterable[Stretch], forms: list[tuple[str, Any]], fused: Any) -> tuple[Step, ...]:
-    """From each form to the next, (the step that leads to it, the form), and from the first to ``fused``: what changes.
+    """Compare each form, (the step that leads to it, the form), with the next, and the first with ``fused``.
 
     Each of the parts is run on the same input in both.
     """
@@ -175,7 +169,7 @@ def check_steps(parts: Iterable[Stretch], forms: list[tuple[str, Any]], fused: A
 
 
 def check_block(block: Block, fused: Block) -> tuple[Step, ...]:
-    """Every step of merging on every part of a block that it changes, and all at once."""
+    """Check every step of merging on every part of a block that it changes, and all steps at once."""
     forms = [("stored", block)]
     for name, step in STEPS.items():
         forms.append((name, step(forms[-1][1])))
@@ -183,7 +177,7 @@ def check_block(block: Block, fused: Block) -> tuple[Step, ...]:
 
 
 def check_stem(stem: Conv, fused: Conv) -> tuple[Step, ...]:
-    """The one step of merging in the stem."""
+    """Check the one step of merging in the stem."""
     x = probe((16, 16, 1), stem.weight.dtype)
     bound = bounds.through_stem(bounds.start(x, x.dtype), stem).error
     part = Stretch("stem", lambda conv: (conv,), lambda conv: ops.stem(x, conv), bound)
@@ -191,7 +185,7 @@ def check_stem(stem: Conv, fused: Conv) -> tuple[Step, ...]:
 
 
 def check_head(network: Network, fused: Network, head: str) -> tuple[Step, ...]:
-    """A head, which merging leaves as it is."""
+    """Check a head, which merging does not change."""
     linear, (wt, wf) = network.heads[head], network.pool
     x = probe((wt + 1, wf + 1, len(linear.weight)), network.dtype)
     bound = bounds.through_head(bounds.start(x, x.dtype), network.pool, linear).error
@@ -214,7 +208,7 @@ class Row:
 
     @property
     def outside(self) -> list[str]:
-        """What is not within its bound: parts and steps, or else the whole."""
+        """Names of the parts and steps that are not within their bound, or else of the whole."""
         found: dict[str, str] = {}  # of each part the first step: those behind it start from a form that is wrong
         for s in self.steps:
             if not s.difference.within:
@@ -229,17 +223,14 @@ class Row:
 
 
 def check_row(name: str, known: bounds.Known, stored: np.ndarray, fused: np.ndarray | None = None, steps=()) -> Row:
-    """``stored`` and ``fused``: what the two forms yield; None where there is but one."""
+    """Compare ``stored`` and ``fused``, the outputs of the two forms; None where there is only one."""
     apart = None if fused is None else difference(stored, fused, 2 * known.error)
     rounded = difference(known.value, stored if fused is None else fused, known.value_error + known.error)
     return Row(name, apart, rounded, steps)
 
 
-# --- a whole network ----------------------------------------------------------------------------------------------
-
-
 def check_network(network: Network, log_mels: np.ndarray, done=lambda: None) -> list[Row]:
-    """Stem, blocks and heads in the network's precision; each gets the input that the stored form computes for it."""
+    """Check stem, blocks and heads in the network's precision; each gets the input that the stored form computes."""
     merged, fused = is_fused(network), reparam.fuse(network)
     x = log_mels[..., None].astype(network.dtype)
     y = ops.stem(x, network.stem)
@@ -264,14 +255,14 @@ def check_network(network: Network, log_mels: np.ndarray, done=lambda: None) -> 
 
 
 def check_probabilities(head: str, logits: bounds.Known, found: np.ndarray) -> Row:
-    """Probabilities (N, classes), however they were computed, against those of the logits in float64."""
+    """Compare probabilities (N, classes) from any backend with those of the logits in float64."""
     exact = ops.softmax(logits.value).mean(axis=(1, 2))
     bound = bounds.probabilities(replace(logits, error=logits.error + logits.value_error))
     return Row(f"probabilities.{head}", None, difference(exact, found, np.broadcast_to(bound, found.shape)))
 
 
 def check_backend(network: Network, log_mels: np.ndarray, run: Any) -> list[Row]:
-    """What a backend computes: each part against the function itself, on the input that the backend computed for it."""
+    """Compare each part on a backend with the same part in float64, on the input that the backend computed for it."""
     known = bounds.start(log_mels[..., None].astype(network.dtype), network.dtype)
     blocks, rows = network.blocks, []
     for name, y in run.walk(log_mels):
@@ -287,18 +278,37 @@ def check_backend(network: Network, log_mels: np.ndarray, run: Any) -> list[Row]
 
 
 def compiled(network: Network) -> Any:
-    """The network on the compiled backend; None where that is not installed or does not cover the network."""
+    """Compile a network; None where Numba is not installed or does not cover the network."""
     with contextlib.suppress(ImportError):
         from .. import fast  # here, because Numba is an extra
 
         return fast.CompiledNetwork(network) if fast.available(network) else None
 
 
+def inputs(log_mels: np.ndarray, whole: bool = False) -> dict[str, np.ndarray]:
+    """Return inputs for a backend: sounds, and random numbers that reach every channel, in other shapes.
+
+    With two sounds, there is every batch size up to `minirep.classify.BATCH`. A single frame is less than the head's
+    pooling window. ``whole``: the length of a clip stays.
+    """
+    sizes = np.array([1, 10, 100, 1], np.float32)[:, None, None]
+    random = sizes * np.random.default_rng(0).normal(size=(4, *log_mels.shape[1:])).astype(np.float32)
+    shorter = random if whole else random[:, : log_mels.shape[1] // 3 + 1]
+    other = {} if whole else {"one frame": random[:3, :1]}
+    return {"sounds": log_mels, "random": shorter, "one example": random[1:2]} | other
+
+
+def try_backend(network: Network, log_mels: np.ndarray, run: Any) -> list[Row]:
+    """Check a backend on all `inputs`; each row is that of the input which takes the largest share of the bound."""
+    tried = [check_backend(network, x, run) for x in inputs(log_mels).values()]
+    return [max(rows, key=lambda row: row.rounding.used) for rows in zip(*tried)]
+
+
 def check_backends(network: Network, log_mels: np.ndarray) -> dict[str, list[Row]]:
-    """The compiled backend, where it is installed, on the network as it is stored and merged: {what ran: its rows}."""
+    """Check the compiled backend, if it is installed, on the network as stored and merged: {what ran: its rows}."""
     forms = {"merged": reparam.fuse(network)} | ({} if is_fused(network) else {"as stored": network})
     return {
-        f"numba, {form}": check_backend(tree, log_mels, run)
+        f"numba, {form}": try_backend(tree, log_mels, run)
         for form, tree in forms.items()
         if (run := compiled(tree)) is not None
     }
@@ -306,7 +316,7 @@ def check_backends(network: Network, log_mels: np.ndarray) -> dict[str, list[Row
 
 @dataclass(frozen=True)
 class Outcome:
-    """What merging does to the outcome: ``agree`` of ``views`` keep the class they give most to, in every head."""
+    """How merging changes the probabilities: ``agree`` of ``views`` keep their top class in every head."""
 
     precision: str
     backend: str  # of the merged form; the other runs in plain NumPy
@@ -316,14 +326,14 @@ class Outcome:
 
 
 def check_outcome(network: Network, log_mels: np.ndarray) -> list[Outcome]:
-    """The merged form on every backend there is, against the one that is stored; or float64, if that is the same."""
+    """Compare the probabilities of the merged form on every backend with the stored form, or else with float64."""
     merged, reference = reparam.fuse(network), as_type(network, np.float64) if is_fused(network) else network
     runs = {"numpy": partial(forward, merged), "numba": compiled(merged)}
     return compare_outcomes(network.dtype.name, partial(forward, reference), runs, log_mels)
 
 
 def compare_outcomes(precision: str, reference: Any, runs: dict[str, Any], log_mels: np.ndarray) -> list[Outcome]:
-    """What backends make of log-mels, {name: a function to probabilities, or None}, against a reference."""
+    """Compare backends on log-mels, {name: a function to probabilities, or None}, with a reference."""
 
     def probabilities(run) -> dict[str, np.ndarray]:
         found = [run(log_mels[i : i + VIEWS]) for i in range(0, len(log_mels), VIEWS)]  # some at a time: memory
@@ -346,11 +356,8 @@ def compare_outcomes(precision: str, reference: Any, runs: dict[str, Any], log_m
     return found
 
 
-# --- kernels and models that somebody else has merged ---------------------------------------------------------------
-
-
 def check_stored(network: Network, stored: dict[str, Conv]) -> dict[str, Difference]:
-    """Merged kernels that stand in a file, {path of the layer: Conv}, against those that its branches give.
+    """Compare merged kernels in a file, {path of the layer: Conv}, with those that its branches give.
 
     The differences are named after the arrays: "stages.0.2.paths.0.1.branches.0.weight".
     """
@@ -373,18 +380,18 @@ def check_stored(network: Network, stored: dict[str, Conv]) -> dict[str, Differe
 
 
 def describe(tree) -> dict[str, str]:
-    """Every node of a tree, and every field that is no array's numbers, by its path: what it is, in words."""
+    """Describe every node of a tree, and every field that is not the numbers of an array, by its path."""
     found: dict[str, str] = {}
 
     def note(name, node):
+        text = type(node).__name__ if is_dataclass(node) else repr(node)
         if isinstance(node, np.ndarray):
-            found[name] = f"{node.dtype} {node.shape}"
+            text = f"{node.dtype} {node.shape}"
         elif isinstance(node, dict):
-            found[name] = f"entries {', '.join(map(str, node))}"
+            text = f"entries {', '.join(map(str, node))}"
         elif isinstance(node, tuple):
-            found[name] = f"{len(node)} parts"
-        else:
-            found[name] = type(node).__name__ if is_dataclass(node) else repr(node)
+            text = f"{len(node)} parts"
+        found[name] = f"{found[name]} and {text}" if name in found else text  # a head may be called "a.0"
         return node
 
     map_tree(tree, note)
@@ -392,7 +399,7 @@ def describe(tree) -> dict[str, str]:
 
 
 def differing(found, expected) -> list[str]:
-    """In which fields two trees differ, in words; below a node that differs nothing more is compared."""
+    """Return in words the fields in which two trees differ; nothing below a node that differs is compared."""
     theirs, ours = describe(found), describe(expected)
     names = [name for name in {**ours, **theirs} if theirs.get(name) != ours.get(name)]
     above = {name for name in names if not any(name.startswith(f"{other}.") for other in names)}
@@ -401,7 +408,7 @@ def differing(found, expected) -> list[str]:
 
 @dataclass(frozen=True)
 class Merged:
-    """A model that is said to be another, merged, against what merging gives.
+    """A model that should be another one merged, compared with what merging gives.
 
     ``fields``: where trees, labels or recipe differ, in words; ``weights``: by the path of each array; ``exact`` of
     ``total`` weights are the correctly rounded ones; ``rows``: its stem and blocks against the other's, unless a field
@@ -423,7 +430,7 @@ class Merged:
 
 
 def at(path: str, d: Difference) -> str:
-    """Where in an array of weights, in words: its tap and channel, or its input and output channel."""
+    """Return a place in an array of weights in words: its tap and channel, or its input and output channel."""
     if len(d.place) == 1:
         return f"channel {d.place[0]}"
     names = ["time tap", "frequency tap", "input", "output"]
@@ -433,7 +440,7 @@ def at(path: str, d: Difference) -> str:
 
 
 def check_merged(model: Model, merged: Model, log_mels: np.ndarray, exported: bool = False) -> Merged:
-    """Compare a merged model with the one that merging ``model`` gives: every field, every weight, every block.
+    """Compare a merged model with the one that merging ``model`` gives: every field, weight and block.
 
     One that minirep has ``exported`` may be unmerged, too, and must have the very weights.
     """
@@ -461,7 +468,7 @@ def check_merged(model: Model, merged: Model, log_mels: np.ndarray, exported: bo
 
 
 def check_forms(network: Network, merged: Network, log_mels: np.ndarray) -> list[Row]:
-    """The stem and the blocks of two forms of one network, on the input that the first computes for them."""
+    """Compare stem and blocks of two forms of one network, on the input that the first computes for them."""
     x = log_mels[..., None].astype(network.dtype)
     known = bounds.through_stem(bounds.start(x, network.dtype), network.stem)
     y = ops.stem(x, network.stem)
@@ -475,16 +482,13 @@ def check_forms(network: Network, merged: Network, log_mels: np.ndarray) -> list
 
 
 def half_rounding(array: np.ndarray) -> np.ndarray:
-    """How far ``--half`` moves numbers at most: half a unit in the last place of float16."""
+    """Return how far ``--half`` moves numbers at most: half a unit in the last place of float16."""
     return np.spacing(np.abs(array).astype(np.float16)).astype(np.float64) / 2
-
-
-# --- all together -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Report:
-    """All that `verify` found; ``within`` decides the exit status."""
+    """All results of `verify`; ``within`` decides the exit status."""
 
     merged: bool  # as stored: then there is nothing left to compare, and ``rounding`` is all that is checked
     rows: dict[str, list[Row]]  # by precision, in plain NumPy
@@ -495,7 +499,7 @@ class Report:
 
     @property
     def outside(self) -> list[str]:
-        """The names of what is not within its bound."""
+        """Names of everything that is not within its bound."""
         found = [
             f"{row.name} in {where}: {what}"
             for where, rows in (self.rows | self.backends).items()
@@ -513,7 +517,7 @@ class Report:
 
 
 def precisions(network: Network) -> tuple[str, ...]:
-    """Both; but where nothing is left to merge, float64 is what float32 is held against."""
+    """Return both precisions; of a merged network only float32, which is compared with float64."""
     return ("float32",) if is_fused(network) else ("float32", "float64")
 
 

@@ -1,4 +1,4 @@
-"""What a page shows: a stream's windows, the probabilities of two forms of one network, the activations of a stage."""
+"""What the page shows: a stream's windows, the probabilities of two forms of one network, activations of a stage."""
 
 import math
 import threading
@@ -42,7 +42,7 @@ class Bench:
             self.other = Classifier(wide, stored.recipe, stored.labels, stored.provenance, "numpy")
 
     def facts(self) -> dict[str, Any]:
-        """What a page needs to know before the first sample."""
+        """Return what a page needs before the first sample."""
         recipe, network, stream = self.merged.recipe, self.merged.network, Stream(self.merged, RATES[0])
         silence, fields = np.full((recipe.frames, MELS), LEVELS[0], np.float32), receptive_fields(network)
         shown = {name: {"shape": y.shape[1:], "field": fields[name]} for name, y in stages(network, silence)}
@@ -55,7 +55,7 @@ class Bench:
 
 
 def receptive_fields(network: Network) -> dict[str, tuple[int, int]]:
-    """{stage: (frames, bands)} that one value of its output depends on, where no edge cuts it."""
+    """Return the receptive field of each stage, {stage: (frames, bands)}, where no edge cuts it."""
     step = np.full(2, 4)  # frames and bands from one value of the stem to the next
     field = np.array(network.stem.weight.shape[:2]) + 4  # the pooling adds 2 of the convolution's steps of 2
     found = {"stem": field}
@@ -159,7 +159,7 @@ class Session:
 
 
 def listed(probabilities: dict[str, np.ndarray]) -> dict[str, list[float]]:
-    """Probabilities {head: (1, classes)} for JSON, without loss."""
+    """Convert probabilities {head: (1, classes)} for JSON, without loss."""
     return {head: p[0].tolist() for head, p in probabilities.items()}
 
 

@@ -1,8 +1,8 @@
-"""The HTTP server behind the page: whom it lets in, how much it takes, and for how long.
+"""The HTTP server behind the page: access, limits on size and on time.
 
-Only the page itself may use it. A token in the address keeps out whoever was not given it, the Host header other names
+Only the page itself may use it. A token in the address keeps out everybody without it, the Host header other names
 for this computer (DNS rebinding), Origin and Sec-Fetch-Site other sites' pages. Each connection carries one request and
-ends in time. Files come from a fixed table in memory: nothing in a request is ever taken for a path.
+ends in time. Files come from a fixed table in memory: nothing in a request is ever used as a path.
 """
 
 import contextlib
@@ -64,7 +64,7 @@ class Refused(Exception):
 
 
 class Server(ThreadingTCPServer):
-    """Serves one model to the pages that know its ``address``. Raises MinirepError where it cannot listen there."""
+    """Serve one model to the pages that have its ``address``. Raises MinirepError where it cannot listen there."""
 
     daemon_threads = True
     allow_reuse_address = os.name != "nt"  # where that would let another program take the port over
@@ -97,7 +97,7 @@ class Server(ThreadingTCPServer):
         self.address = f"http://{shown}:{self._port}/{self.token}/"
 
     def allows(self, host: str) -> bool:
-        """Whether a Host header names this server. Other sites can have names point here, but not an IP address."""
+        """Return whether a Host header names this server. Another site's name may resolve here, an IP address not."""
         name, _, port = host.lower().rpartition(":") if host[-1:] != "]" and ":" in host else (host.lower(), "", "80")
         if port == str(self._port) and self._everywhere:
             with contextlib.suppress(ValueError):
@@ -123,7 +123,7 @@ class Server(ThreadingTCPServer):
             return self._sessions[name]
 
     def end(self, name: str | None) -> None:
-        """End this session, and those that nobody has asked for."""
+        """End this session, and those unused for a while."""
         with self._changing:
             kept = {n: s for n, s in self._sessions.items() if n != name and time.monotonic() - s.used < IDLE}
             self._sessions = kept

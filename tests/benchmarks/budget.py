@@ -130,7 +130,7 @@ def main() -> None:
     parser.add_argument("--model", action="append", default=[], help="one more to measure")
     args = parser.parse_args()
     from minirep.files.bundle import bundle
-    from minirep.files.models import default_model
+    from minirep.files.models import model_path
 
     os.chdir(ROOT)
     with tempfile.TemporaryDirectory() as work:
@@ -138,7 +138,7 @@ def main() -> None:
         big, app = f"{work}/full.npz", f"{work}/app.pyz"
         make = f"import sys; sys.path[:0] = ['tests/benchmarks', '.']; import budget; budget.full_size({big!r})"
         run([sys.executable, "-c", make])
-        bundle(default_model(), app)
+        bundle(model_path(), app)
         module = [sys.executable, "-m", "minirep", *CLASSIFY]
         rows = {"default model": module, "full size, vggsound, 2 views": [*module, "--model", big]}
         rows |= {"default model in a bundle": [sys.executable, app, *CLASSIFY]}

@@ -76,9 +76,9 @@ def contenders(threads: int, folder: Path) -> tuple[dict, dict]:
 def default_model(threads: int):
     """The shipped model; until there is one, its architecture with random weights."""
     import minirep
-    from minirep.files.models import default_model
+    from minirep.files.models import model_path
 
-    if default_model().exists():
+    if model_path().exists():
         return minirep.load(threads=threads)
     arch = minirep.Architecture(width=16, heads={"class": 12})
     network = minirep.fuse(minirep.random_network(arch))

@@ -10,7 +10,7 @@ import naive
 import numpy as np
 from hypothesis import strategies as st
 
-from minirep import RECIPES, Classifier, MinirepError, network
+from minirep import RECIPES, Classifier, MinirepError, network, ops
 from minirep.architecture import INCEPTION, ORDERS, REP, Architecture, build, random_network
 from minirep.network import BatchNorm
 from minirep.reparam import absorb_identity, merge_branches
@@ -174,3 +174,9 @@ def as_exact(node):
         return dataclasses.replace(bn, eps=eps, variance=np.array([r * r - eps for r in roots], object))
 
     return change_batch_norms(map_arrays(node, naive.exact), change)
+
+
+def logits(net, log_mels) -> dict:
+    """The heads before their softmax, at every pooling position: {head: (N, T', F', classes)}."""
+    x = network.features(net, log_mels)
+    return {name: ops.logits(x, net.pool, linear) for name, linear in net.heads.items()}

@@ -105,6 +105,7 @@ TESTS = {
         "test_verify_faults.py::test_each_part_of_a_backend_has_the_bound_of_itself_alone",
         "test_verify.py::test_a_fault_of_the_compiled_backend_is_found",
     ),
+    ("proof/verify.py", "try_backend"): ("test_verify_faults.py::test_a_backend_that_is_wrong_for_some_inputs_only",),
     ("proof/verify.py", "check_backends"): (
         "test_verify_faults.py::test_each_part_of_a_backend_has_the_bound_of_itself_alone",
         "test_verify.py::test_a_fault_of_the_compiled_backend_is_found",
@@ -122,6 +123,7 @@ TESTS = {
         "test_verify.py::test_stored_merged_kernels_are_compared_with_those_the_branches_give",
     ),
     ("proof/verify.py", "describe"): (
+        "test_verify_merged.py::test_heads_whose_names_are_paths_hide_nothing",
         "test_verify_merged.py::test_merging_twice_or_without_its_eps",
         "test_verify_merged.py::test_labels_and_recipe_are_compared",
         "test_verify_merged.py::test_the_file_of_another_network",
@@ -157,6 +159,8 @@ TESTS = {
         "test_verify_faults.py::test_what_overflows_is_reported_and_no_traceback",
         "test_verify_merged.py::test_the_command_names_labels_and_recipe_without_a_key",
         "test_verify_merged.py::test_the_command_names_the_array_the_place_and_the_key",
+        "test_verify_merged.py::test_a_merged_array_names_every_convolution_that_it_is_made_of",
+        "test_verify_merged.py::test_a_checkpoint_of_merged_kernels_alone_names_them",
     ),
     "proof/prove.py": (
         "test_prove.py::test_the_bound_of_small_cases_by_hand",
@@ -264,6 +268,9 @@ TESTS = {
         "test_export.py::test_a_header_is_bounded_before_it_is_read",
         "test_export.py::test_safetensors_come_back_bit_for_bit",
     ),
+    ("proof/coarse.py", "check_rounding"): (
+        "test_verify_faults.py::test_a_backend_that_cuts_off_where_it_should_round_to_bfloat16",
+    ),
     "proof/exported.py": ("test_export.py::test_a_front_end_that_is_off_is_refused",),
     "web/server.py": ("test_web.py",),
     "web/bench.py": ("test_web.py",),
@@ -285,7 +292,10 @@ PLACES = {
         ),
     },
     ("reparam.py", "fold_block"): {
-        "shortcut not folded": ("else fold(block.shortcut)", "else replace(block.shortcut, bn=None)"),
+        "shortcut not folded": (
+            "lambda _, node: fold(node) if",
+            "lambda name, node: replace(node, bn=None) if name == 'shortcut' and node else fold(node) if",
+        ),
     },
     ("reparam.py", "fuse"): {
         "stem left as it is": ("rounded_once(fold, network.stem)", "replace(network.stem, bn=None)"),
@@ -565,12 +575,6 @@ PLACES = {
         ),
         "bounds: head: bias not counted": ("Conv(linear.weight, linear.bias)", "Conv(linear.weight)"),
     },
-    ("proof/bounds.py", "through_stages"): {
-        "bounds: stages: error starts anew": (
-            "known = through_block(known, node)",
-            "known = through_block(start(known.value, dtype), node)",
-        ),
-    },
     ("proof/bounds.py", "probabilities"): {
         "bounds: probabilities: whole error": ("known.error.max(-1) / 2", "known.error.max(-1)"),
         "bounds: probabilities: least error": ("known.error.max(-1) / 2", "known.error.min(-1) / 2"),
@@ -696,6 +700,10 @@ PLACES = {
     ("proof/verify.py", "check_backends"): {
         "verify: backends: stored form not run": ("{} if is_fused(network) else", "{} if True else"),
     },
+    ("proof/verify.py", "try_backend"): {
+        "verify: backends: sounds alone": ("inputs(log_mels).values()", "[log_mels]"),
+        "verify: backends: the best input counts": ("max(rows", "min(rows"),
+    },
     ("proof/verify.py", "Report.outside"): {
         "verify: backends: do not decide": ("(self.rows | self.backends)", "(self.rows)"),
         "verify: merged: does not decide": ("if given for what", "if False for what"),
@@ -713,6 +721,7 @@ PLACES = {
         "verify: describe: shapes not told": ('f"{node.dtype} {node.shape}"', 'f"{node.dtype}"'),
         "verify: describe: order of the heads": ("map(str, node)", "sorted(map(str, node))"),
         "verify: describe: number of parts": ('f"{len(node)} parts"', '"parts"'),
+        "verify: describe: one of two nodes of a name": ("if name in found", "if False"),
     },
     ("proof/verify.py", "differing"): {
         "verify: differing: everything below too": (" if n in above]", "]"),
@@ -757,6 +766,13 @@ PLACES = {
         "verify: command: keys of anything like a path": ("NAMED.match(name)", "NAMED.search(name)"),
         "verify: command: branches of a merged kernel": ('path.partition(".branches.")[0]', "path"),
         "verify: command: no key above": ('path = path.rpartition(".")[0]', 'path = ""'),
+        "verify: command: one key of two that were collapsed": (r"(?<=\.expand_project)\..*", "never"),
+    },
+    ("cli/verify.py", "patterns"): {
+        "verify: command: a star for other keys, too": ("not any(other.startswith(start) for other in others)", "True"),
+    },
+    ("cli/verify.py", "published_keys"): {
+        "verify: command: keys of branches where there are none": ("((network, alone)", "((network, False)"),
     },
     ("exact.py", "two_sum"): {
         "two_sum: one correction only": ("(a - (s - other)) + (b - other)", "b - other"),
@@ -1158,6 +1174,10 @@ PLACES = {
     },
     ("files/safetensorsfile.py", "write_arrays"): {
         "safetensors: not aligned": ("(-len(text) % 8)", "(len(text) % 8)"),
+    },
+    ("proof/coarse.py", "check_rounding"): {
+        "verify: rounding: to a bound": ("np.zeros_like(exact)", "np.full_like(exact, 1e9)"),
+        "verify: rounding: numbers that need none": ("(-600, 600, ", "(-2, 2, "),
     },
     ("proof/exported.py", "check_front_end"): {
         "verify --exported: any front end": ("np.spacing(np.abs(expected))", "np.ones_like(expected)"),

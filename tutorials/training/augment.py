@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import torch
+from channels import Channels
 from prepare import ACCENTS, LABELS, RATE, SILENCE, SYNTHESISERS, UNKNOWN, loud_frames
 
 import minirep
@@ -62,27 +63,41 @@ class Clips:
     """Random training clips from the sounds of `prepare.py`, reproducible from a seed a batch."""
 
     # what a clip is made from, and how often
-    MIX = (("fsdd", 0.17), ("shifted", 0.18), ("synthetic", 0.11), ("accents", 0.11), ("natural", 0.12),
-           ("words", 0.12), ("natural words", 0.04), ("talk", 0.05), ("apart", 0.03), ("sound", 0.02),
-           ("silence", 0.05))  # fmt: skip
+    MIX = (("commands", 0.11), ("fsdd", 0.09), ("feiyu", 0.03), ("shifted", 0.12), ("synthetic", 0.06),
+           ("accents", 0.07), ("natural", 0.17), ("commands' words", 0.11), ("words", 0.07), ("natural words", 0.07),
+           ("talk", 0.035), ("apart", 0.03), ("sound", 0.025), ("silence", 0.04))  # fmt: skip
+    WORDS = ("words", "natural words", "commands' words")  # two of these may follow each other in one clip
+    NARROW = ("fsdd", "shifted")  # mostly from 8 kHz: the upper half of their band is empty
+    PACE = {"fsdd": (0.92, 1.1), "commands": (0.9, 1.12), "commands' words": (0.9, 1.12), "natural": (0.82, 1.25),
+            "natural words": (0.82, 1.25)}  # fmt: skip
 
     def __init__(self, sounds, keep, seed=0):
         """sounds: the arrays of `sounds.npz`; keep: which of them may be used, a mask."""
         self.samples, self.start, self.label = sounds["samples"], sounds["start"], sounds["label"]
         source, _ = origins(sounds)
-        speech = np.isin(source, SYNTHESISERS)
-        kinds = {k: keep & (source == k) for k in ("fsdd", "shifted", "talk", "apart", "sound")}
-        digits, words = keep & speech & (self.label < 10), keep & speech & (self.label == UNKNOWN)
+        speech, commands = np.isin(source, SYNTHESISERS), keep & (source == "gsc")
+        digits, words = keep & speech & (self.label < UNKNOWN), keep & speech & (self.label == UNKNOWN)
         accents, natural = np.isin(source, ACCENTS), source == "kokoro"
+        kinds = {k: keep & (source == k) for k in ("fsdd", "feiyu", "shifted", "talk", "apart", "sound")}
+        kinds |= {"commands": commands & (self.label < UNKNOWN), "commands' words": commands & (self.label == UNKNOWN)}
         kinds |= {"synthetic": digits & ~accents & ~natural, "accents": digits & accents, "natural": digits & natural}
         kinds |= {"words": words & ~natural, "natural words": words & natural}
         self.pools = {k: np.flatnonzero(m) for k, m in kinds.items()}
+        # digits that Speech Commands has here come half as often from everywhere else: else they would be commoner
+        often = np.setdiff1d(np.arange(UNKNOWN), self.label[self.pools["commands"]])
+        if len(self.pools["commands"]):
+            for kind in ("fsdd", "feiyu", "shifted", "synthetic", "accents", "natural"):
+                pool = self.pools[kind]
+                self.pools[kind] = np.concatenate([pool, pool[np.isin(self.label[pool], often)]])
         self.mix = {k: p for k, p in self.MIX if k == "silence" or len(self.pools[k])}
         rng = np.random.default_rng(seed)
         self.noises = [coloured_noise(rng, 20 * RATE, e) for e in (-2, -1.5, -1, -0.5, 0, 1, 2)]
         self.babbles = [self.babble(rng, 20 * RATE, voices) for voices in (2, 4, 8)] if len(self.pools["talk"]) else []
         self.rooms = [room(rng) for _ in range(150)]
         self.hz = np.fft.rfftfreq(ROOM, 1 / RATE)
+        recorded = {i: self.sound(i) for k in ("commands", "commands' words") for i in self.pools[k]}
+        references = rng.permutation(self.pools["natural"])[:2000] if recorded else []
+        self.channels = Channels(recorded, [self.sound(i) for i in references], self.label, references, self.hz)
         self.made_from = None  # the sound in the last clip, its number; None in silence
 
     def sound(self, i):
@@ -127,45 +142,79 @@ class Clips:
         """One clip: (samples, at most VIEW of them; label). strength: how much of echo, filters and noise, 0 to 1."""
         shares = np.array(list(self.mix.values()))
         kind = rng.choice(list(self.mix), p=shares / shares.sum())
-        # a full-length recording with the sound somewhere in it, or a tightly cut one
-        whole = kind == "talk" or rng.random() < 0.45
         self.made_from = None if kind == "silence" else rng.choice(self.pools[kind])
         if kind == "silence":
-            n = VIEW if whole else int(rng.uniform(0.05, 1) * VIEW)
-            x, label = np.zeros(n, np.float32), SILENCE
-            level = -1 if rng.random() < 0.06 else 10 ** (rng.uniform(-95, -12) / 20)
-            if level > 0:
-                x = self.noise(rng, n)
-                x = self.filtered(x, self.response(rng, True)) if rng.random() < 0.6 else x
-                x *= level / (x.std() + 1e-12)
+            x, label = self.silence(rng), SILENCE
         else:
-            x, label = self.sound(self.made_from), int(self.label[self.made_from])
-            if kind == "talk":
-                x = x[rng.integers(max(1, len(x) - VIEW)) :][: 2 * VIEW]
-            elif kind != "sound" and rng.random() < 0.5 * strength:
-                x = cut_by_level(rng, x)
-            pace = rng.uniform(0.85, 1.18) if kind != "fsdd" else rng.uniform(0.92, 1.1)
-            x = np.interp(np.arange(0, len(x) - 1, pace), np.arange(len(x)), x).astype(np.float32)[:VIEW]
-            before, after = rng.exponential(0.04 * RATE, 2).astype(int) * (rng.random() < 0.7)
-            n = VIEW if whole else min(VIEW, before + len(x) + after)
-            at = rng.integers(0, max(1, n - len(x))) if whole else min(before, max(0, n - len(x)))
-            canvas = np.zeros(n, np.float32)
-            canvas[at : at + len(x)] = x[: n - at]
-            wide = kind not in ("fsdd", "shifted")  # those come from 8 kHz: the upper half of their band is empty
-            x = self.filtered(canvas, self.response(rng, wide)) if rng.random() < 0.8 * strength else canvas
-            x *= 10 ** (rng.uniform(-46, -0.5) / 20) / (np.abs(x).max() + 1e-9)
-            if rng.random() < 0.75 * strength:
-                ratio = 10 ** (-rng.triangular(1, 25, 60) / 20)  # how far below the sound the noise lies
-                loud = np.sqrt(np.mean(np.square(x[np.abs(x) > 0.1 * np.abs(x).max()])))
-                noise = self.noise(rng, n, babble=True)
-                if rng.random() < 0.6:  # the microphone's or the room's: it has come the sound's way
-                    noise = self.filtered(noise, low_pass(self.hz, rng))
-                    noise /= noise.std() + 1e-9
-                x = x + noise * loud * ratio
+            x, label = self.placed(rng, kind, self.word(rng, kind, strength)), int(self.label[self.made_from])
+            x = self.surrounded(rng, kind, x, strength)
         x = np.clip(x, -1, 1)
         if rng.random() < 0.8:
             x = np.round(x * 32767) / 32768
         return x.astype(np.float32), label
+
+    def silence(self, rng):
+        n = VIEW if rng.random() < 0.45 else int(rng.uniform(0.05, 1) * VIEW)
+        if rng.random() < 0.06:
+            return np.zeros(n, np.float32)
+        if self.channels and rng.random() < 0.4:
+            x = self.channels.noise(rng, self.channels.any(rng), n)
+        else:
+            x = self.noise(rng, n)
+            x = self.filtered(x, self.response(rng, True)) if rng.random() < 0.6 else x
+        return x * (10 ** (rng.uniform(-95, -12) / 20) / (x.std() + 1e-12))
+
+    def word(self, rng, kind, strength):
+        """The samples of the chosen sound: cut by level, faster or slower; of words, now and then two in a row."""
+        x = self.sound(self.made_from)
+        if kind == "talk":
+            x = x[rng.integers(max(1, len(x) - VIEW)) :][: 2 * VIEW]
+        elif kind != "sound" and rng.random() < 0.5 * strength:
+            x = cut_by_level(rng, x)
+        if kind in self.WORDS and rng.random() < 0.2:
+            gap = np.zeros(int(rng.uniform(0, 0.25) * RATE), np.float32)
+            x = np.concatenate([x, gap, cut_by_level(rng, self.sound(rng.choice(self.pools[kind])))])
+            x = x[rng.integers(max(1, len(x) - VIEW)) :]
+        pace = rng.uniform(*self.PACE.get(kind, (0.85, 1.18)))
+        return np.interp(np.arange(0, len(x) - 1, pace), np.arange(len(x)), x).astype(np.float32)[:VIEW]
+
+    def placed(self, rng, kind, x):
+        """The word somewhere in a full clip, in one second, or tightly cut, with its recording's noise around it."""
+        length = rng.random()
+        before, after = rng.exponential(0.04 * RATE, 2).astype(int) * (rng.random() < 0.7)
+        if kind == "talk" or length < 0.42:
+            n = VIEW
+        elif length < 0.6:
+            n = max(RATE, len(x))
+        else:
+            n = min(VIEW, before + len(x) + after)
+        at = rng.integers(0, max(1, n - len(x))) if length < 0.6 else min(before, max(0, n - len(x)))
+        canvas = np.zeros(n, np.float32)
+        if self.made_from in self.channels and rng.random() < 0.8:
+            canvas = self.channels.noise(rng, self.made_from, n) * self.channels.level[self.made_from]
+        canvas[at : at + len(x)] = x[: n - at]
+        return canvas
+
+    def surrounded(self, rng, kind, x, strength):
+        """The same through a microphone in a room, with noise, at some level."""
+        ratio, n = 10 ** (-rng.triangular(1, 25, 60) / 20), len(x)  # how far below the sound the noise lies
+        noisy, noise = rng.random() < 0.75 * strength, None
+        if self.channels and not kind.startswith("commands") and rng.random() < 0.5 * strength:
+            chosen = self.channels.any(rng)
+            x = self.filtered(x, self.channels.response(rng))
+            noise, ratio, noisy = self.channels.noise(rng, chosen, n), self.channels.ratio(rng, chosen), True
+        if rng.random() < 0.8 * strength:
+            x = self.filtered(x, self.response(rng, kind not in self.NARROW))
+        x = x * (10 ** (rng.uniform(-46, -0.5) / 20) / (np.abs(x).max() + 1e-9))
+        if not noisy:
+            return x
+        loud = np.sqrt(np.mean(np.square(x[np.abs(x) > 0.1 * np.abs(x).max()])))
+        if noise is None:
+            noise = self.noise(rng, n, babble=True)
+            if rng.random() < 0.6:  # the microphone's or the room's: it has come the sound's way
+                noise = self.filtered(noise, low_pass(self.hz, rng))
+                noise /= noise.std() + 1e-9
+        return x + noise * loud * ratio
 
     def quiet(self, rng, count):
         """So many clips of silence: (samples)."""

@@ -2,10 +2,11 @@
 
     python evaluate.py --model model.npz --sounds work/sounds.npz [--demo FOLDER] [--speaker NAME] [--json]
 
-Sets: held-back takes of the known speakers, alone and in noise and in a babble of voices; voices of the synthesisers
-held back altogether, their digits and their other words; held-back sounds and digits taken apart; noises; half an hour
-of stream without a digit in it; and, with --demo, WAV files named by their digit (`7.wav`). --speaker measures one
-recorded speaker's every take instead: for a model trained with `--leave-out`.
+Sets: held-out takes of the six known speakers, clean, in noise and in a babble of voices; Speech Commands' validation
+speakers and, with --test, its test speakers; held-out synthetic voices, their digits and their other words; held-out
+sounds and digits taken apart; noises; and streams without a digit in them. With --demo, WAV files named by their digit
+(`7.wav`); with --clips, a tar of more FLAC files `{word}/{name}.flac`; with --esc10, that data set's sounds, alone and
+as a stream. --speaker measures every take of one recorded speaker instead: for a model trained with `--leave-out`.
 """
 
 import argparse
@@ -14,7 +15,9 @@ import pathlib
 
 import numpy as np
 from augment import Clips, origins
-from prepare import LABELS, RATE, SILENCE, SYNTHESISERS, UNKNOWN
+from environment import read as read_esc10
+from prepare import LABELS, RATE, SILENCE, SYNTHESISERS, UNKNOWN, flac_files, resampled
+from train import THRESHOLD, validation
 
 import minirep
 from minirep.evaluate.measures import calibration, confusion
@@ -51,8 +54,8 @@ def in_noise(clips, noise, decibels, rng):
         yield x + part * np.sqrt(power(x) / np.mean(part**2) / 10 ** (decibels / 10))
 
 
-def stream_without_digits(sounds):
-    """{"other sounds", "other speech"}: samples of about a quarter of an hour each, of what was held back."""
+def stream_without_digits(sounds, test):
+    """{what: samples of about a quarter of an hour}: held-out sounds and noises, synthetic speech, recorded words."""
     (source, _), label, held = origins(sounds), sounds["label"], sounds["held"]
     rng = np.random.default_rng(5)
     quiet, _ = noises(sounds)
@@ -71,7 +74,15 @@ def stream_without_digits(sounds):
         x = np.concatenate(row)[: int(minutes * 60 * RATE)]
         return x + 0.001 * rng.standard_normal(len(x)).astype(np.float32)
 
-    return {"other sounds": joined(other + quiet, 15), "other speech": joined(talk + words, 15)}
+    recorded, _ = waves(sounds, commands(sounds, test) & (label == UNKNOWN))
+    streams = {"other sounds": other + quiet, "synthetic speech": talk + words, "recorded words": recorded}
+    return {name: joined(parts, 15) for name, parts in streams.items() if parts}
+
+
+def commands(sounds, test):
+    """A mask: Speech Commands by its validation speakers, or by its test speakers."""
+    chosen = validation(sounds)
+    return (origins(sounds)[0] == "gsc") & (sounds["held"] & ~chosen if test else chosen)
 
 
 def false_digits(clf, samples):
@@ -82,7 +93,7 @@ def false_digits(clf, samples):
     return len(events) / (len(samples) / RATE / 60), dict(zip(names.tolist(), counts.tolist(), strict=True))
 
 
-def test_sets(sounds):
+def test_sets(sounds, test):
     """{name: (waves, labels)}"""
     (source, _), label, held = origins(sounds), sounds["label"], sounds["held"]
     spoken, accent, natural = held & np.isin(source, SYNTHESISERS), source == "festival", source == "kokoro"
@@ -92,19 +103,25 @@ def test_sets(sounds):
     rng = np.random.default_rng(6)
     white = rng.standard_normal(60 * RATE).astype(np.float32)
     babble = sum(np.resize(np.concatenate([talk[i] for i in rng.permutation(len(talk))]), 60 * RATE) for _ in range(6))
-    sets = {"recorded digits, held-back takes": (clips, of)}
+    part, mask = "test" if test else "validation", commands(sounds, test)
+    sets = {
+        "recorded digits, held-out takes": (clips, of),
+        f"Speech Commands, {part} speakers, digits": waves(sounds, mask & (label < UNKNOWN)),
+        f"Speech Commands, {part} speakers, other words": waves(sounds, mask & (label == UNKNOWN)),
+        "one more speaker, held-out digits": waves(sounds, held & (source == "feiyu")),
+    }
     for name, noise in (("white noise", white), ("babble of six voices", babble)):
         for decibels in (20, 10, 5, 0):
             sets[f"the same, {name} at {decibels} dB"] = (list(in_noise(clips, noise, decibels, rng)), of)
     return sets | {
-        "synthetic digits, held-back voices": waves(sounds, plain & (label < UNKNOWN)),
-        "synthetic other words, held-back voices": waves(sounds, plain & (label == UNKNOWN)),
-        "digits in natural synthetic voices, held back": waves(sounds, spoken & natural & (label < UNKNOWN)),
-        "other words in natural synthetic voices, held back": waves(sounds, spoken & natural & (label == UNKNOWN)),
-        "digits with other accents, held-back voices": waves(sounds, spoken & accent & (label < UNKNOWN)),
-        "other words with other accents, held-back voices": waves(sounds, spoken & accent & (label == UNKNOWN)),
-        "recorded digits taken apart, held back": waves(sounds, held & (source == "apart")),
-        "other sounds, held back": waves(sounds, held & (source == "sound")),
+        "synthetic digits, held-out voices": waves(sounds, plain & (label < UNKNOWN)),
+        "synthetic other words, held-out voices": waves(sounds, plain & (label == UNKNOWN)),
+        "digits in natural synthetic voices, held out": waves(sounds, spoken & natural & (label < UNKNOWN)),
+        "other words in natural synthetic voices, held out": waves(sounds, spoken & natural & (label == UNKNOWN)),
+        "digits with other accents, held-out voices": waves(sounds, spoken & accent & (label < UNKNOWN)),
+        "other words with other accents, held-out voices": waves(sounds, spoken & accent & (label == UNKNOWN)),
+        "recorded digits taken apart, held out": waves(sounds, held & (source == "apart")),
+        "other sounds, held out": waves(sounds, held & (source == "sound")),
         "noises and digital silence": noises(sounds),
     }
 
@@ -121,11 +138,20 @@ def mistakes(labels, found):
     return [f"{LABELS[pairs[0, i]]} as {LABELS[pairs[1, i]]}, {counts[i]}x" for i in order]
 
 
+def share(true, among):
+    """Percent of those in a mask; None where there are none."""
+    return round(100 * float(true[among].mean()), 2) if among.any() else None
+
+
 def report(name, labels, p):
     """What is printed of one set: labels (N,), probabilities (N, 12)."""
     found = p.argmax(1)
     right = int((labels == found).sum())
+    digit, sure = labels < UNKNOWN, p[:, :UNKNOWN].max(1) >= float(THRESHOLD)
+    as_digit = found < UNKNOWN
     return {"set": name, "right": right, "of": len(labels), "percent": round(100 * right / len(labels), 2),
+            "digits found at the threshold": share((labels == found) & sure, digit),
+            "taken for a digit": share(as_digit, ~digit), "the same at the threshold": share(as_digit & sure, ~digit),
             "sure": round(100 * float(p.max(1).mean()), 2), "calibration_error": round(calibration(p, labels).error, 4),
             "classes": per_class(labels, found), "mistakes": mistakes(labels, found)}  # fmt: skip
 
@@ -159,6 +185,9 @@ def main():
     parser.add_argument("--sounds", type=pathlib.Path, default=pathlib.Path("work/sounds.npz"))
     parser.add_argument("--demo", type=pathlib.Path, help="a folder of digits as WAV files")
     parser.add_argument("--speaker", help="measure only this recorded speaker, all takes")
+    parser.add_argument("--test", action="store_true", help="Speech Commands' test speakers, not the validation ones")
+    parser.add_argument("--clips", type=pathlib.Path, help="a tar of FLAC files {word}/{name}.flac")
+    parser.add_argument("--esc10", type=pathlib.Path, help="a tar of ESC-10")
     parser.add_argument("--figures", type=pathlib.Path, help="a folder to draw confusions and calibration into")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
@@ -169,16 +198,26 @@ def main():
         mask = np.char.startswith(sounds["group"], f"fsdd/{args.speaker}/")
         sets = {f"every recording of {args.speaker}": waves(sounds, mask)}
     else:
-        sets = test_sets(sounds)
+        sets = test_sets(sounds, args.test)
+    if args.clips:
+        rows = [(x, LABELS.index(word) if word in LABELS else UNKNOWN) for word, _, x in flac_files(args.clips)]
+        of = np.array([label for _, label in rows])
+        sets["more clips, digits"] = [x for x, y in rows if y < UNKNOWN], of[of < UNKNOWN]
+        sets["more clips, other words"] = [x for x, y in rows if y == UNKNOWN], of[of == UNKNOWN]
+    if args.esc10:
+        recordings = [resampled(x, 44100) for x, *_ in read_esc10(args.esc10)]
+        sets["ESC-10"] = recordings, np.full(len(recordings), UNKNOWN)
     answers = {name: (labels, probabilities(clf, clips)) for name, (clips, labels) in sets.items()}
     reports = [report(name, labels, p) for name, (labels, p) in answers.items()]
     if args.figures:
         draw(answers, args.figures)
     if args.demo:
         reports.append(report("demo clips", *demo(clf, args.demo)))
-    streams = {} if args.speaker else stream_without_digits(sounds)
+    streams = {} if args.speaker else stream_without_digits(sounds, args.test)
+    if args.esc10:
+        streams["ESC-10"] = np.concatenate(recordings)
     reports += [
-        {"stream": name, "false digits a minute": round(rate, 3), "heard": heard}
+        {"stream": name, "false alarms a minute": round(rate, 3), "heard": heard}
         for name, (rate, heard) in ((name, false_digits(clf, x)) for name, x in streams.items())
     ]
     if args.json:
@@ -186,9 +225,11 @@ def main():
         return
     for r in reports:
         if "stream" in r:
-            print(f"stream of {r['stream']}: {r['false digits a minute']} false digits a minute {r['heard']}")
+            print(f"stream of {r['stream']}: {r['false alarms a minute']} false alarms a minute {r['heard']}")
             continue
-        print(f"{r['set']}: {r['right']} of {r['of']}, {r['percent']} % (sure {r['sure']} %)")
+        print(f"{r['set']}: {r['right']} of {r['of']}, {r['percent']} % (mean confidence {r['sure']} %)")
+        print(f"   at {THRESHOLD}: {r['digits found at the threshold']} % of digits found; other sounds taken for a "
+              f"digit {r['taken for a digit']} %, at {THRESHOLD} {r['the same at the threshold']} %")  # fmt: skip
         print("   " + "  ".join(f"{c} {a}/{b}" for c, (a, b) in r["classes"].items()))
         print("   " + "; ".join(r["mistakes"]))
 

@@ -14,6 +14,7 @@ import numpy as np
 
 RATE = 24000
 OTHERS = 6  # words beside the digits, half of them from the list and half from the whole lexicon
+COMMON = (0, 1, 5, 8)  # digits that many people recorded: a voice says two of these, and all of the others
 LONGEST = 8  # phonemes in a word taken from the lexicon
 ENDINGS = (".", ".", ",", "!", "?")  # behind a word: they change its intonation
 STRESS = str.maketrans("", "", "ˈˌ")
@@ -54,10 +55,10 @@ def pronounced(country, digits, words):
 
 
 def plans(rng, names, settings, digits, words, held):
-    """What each voice is to say, so many times: ([(voice, share)], speed, texts).
+    """What each voice is to say, so many times: ([(voice, share)], speed, [(phonemes, digit)]).
 
-    The texts are phonemes: of the ten digits, of `OTHERS` other words, and of eight in a row. In three of five plans
-    the voice is mixed with another; held voices are used alone.
+    The digit is None for `OTHERS` other words, and "talk" for eight of them in a row. Held voices say all ten digits
+    and are used alone; of the other plans, three in five mix the voice with another.
     """
     free = [name for name in names if name not in held]
     for name in list(names) * settings:
@@ -68,8 +69,11 @@ def plans(rng, names, settings, digits, words, held):
             mixture = [(name, share), (str(rng.choice(free)), round(1 - share, 2))]
         half = OTHERS // 2
         others = [rng.choice(pool, half + 4, replace=False) for pool in (listed, short)]
-        texts = [p + str(rng.choice(ENDINGS)) for p in [*ten, *others[0][:half], *others[1][:half]]]
-        texts.append(" ".join(p + "," for pool in others for p in pool[half:]))
+        left_out = () if name in held else rng.choice(COMMON, 2, replace=False)
+        said = [d for d in range(10) if d not in left_out]
+        texts = [(ten[d] + str(rng.choice(ENDINGS)), d) for d in said]
+        texts += [(p + str(rng.choice(ENDINGS)), None) for p in [*others[0][:half], *others[1][:half]]]
+        texts.append((" ".join(p + "," for pool in others for p in pool[half:]), "talk"))
         yield mixture, round(float(rng.uniform(0.75, 1.35)), 2), texts
 
 

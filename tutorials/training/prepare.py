@@ -1,23 +1,30 @@
-"""From raw recordings and five speech synthesisers to one file of labelled sounds, `sounds.npz`.
+"""From three sets of recordings and five speech synthesisers to one file of labelled sounds, `sounds.npz`.
 
-    python prepare.py --fsdd fsdd.tar --kokoro kokoro-js-1.2.1.tgz --out work/
+    python prepare.py --fsdd fsdd.tar --commands gsc.tar --one-speaker digits.tar --kokoro kokoro-js-1.2.1.tgz
 
-Digits come from the Free Spoken Digit Dataset (a tar of its `recordings/` folder; CC BY-SA 4.0, Zohar Jackson and
-contributors) and from espeak-ng, flite, pico, Festival and Kokoro; `unknown` from other words by the same synthetic
-voices, alone and in rows, from digits taken apart, and from synthetic sounds. Silence needs no recordings: training
-makes its noises as it goes. Needs numpy, scipy, ttspico (which holds pico), the programs espeak-ng, flite, festival
-and sox, the voices of `FESTIVAL`, and what kokoro.py names. The same seed gives the same file (on another kind of
-processor, Kokoro's part may differ in the last bits).
+Recorded digits come from the Free Spoken Digit Dataset (ten digits, six men, 8 kHz; CC BY-SA 4.0, Zohar Jackson and
+contributors), Speech Commands (four digits and eight other words, about 1,200 speakers; CC BY 4.0, Pete Warden,
+Google) and one more man (five digits; MIT, the project
+felixchenfy/ros_speech_commands_classification). Synthetic ones come from espeak-ng, flite, pico, Festival and
+Kokoro. `unknown` comes from other words by the same people and voices, alone and in rows, from digits taken apart, and
+from synthetic sounds. Silence needs no recordings: training makes its noises as it goes.
+
+Needs numpy, scipy, soundfile, ttspico (which holds pico), the programs espeak-ng, flite, festival and sox, the voices
+of `FESTIVAL`, and the packages that kokoro.py names. The same seed gives the same file (on another kind of processor,
+Kokoro's part may differ in the last bits).
 """
 
 import argparse
 import concurrent.futures
+import functools
+import hashlib
 import io
 import pathlib
 import subprocess
 import tarfile
 import tempfile
 import threading
+import time
 import wave
 
 import kokoro
@@ -27,6 +34,7 @@ from scipy import signal
 RATE = 16000
 LABELS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "unknown", "silence")
 UNKNOWN, SILENCE = LABELS.index("unknown"), LABELS.index("silence")
+KOKORO = 2  # settings of each of Kokoro's voices
 TALK = len(LABELS)  # unknown words in a row, until they are labelled
 HELD_TAKES = range(5, 10)  # of each digit and speaker: never trained on
 
@@ -69,6 +77,12 @@ OTHER_WORDS = {  # where a voice cannot read Latin letters
     "ఆకాశం సూర్యుడు చంద్రుడు సముద్రం నది కొండ అడవి పాలు అన్నం పండు చేప కుక్క పిల్లి గుర్రం ఏనుగు",
 }
 ENCODINGS = {"Czech": "iso-8859-2", "Russian": "utf-8", "Telugu": "utf-8"}  # of what a voice reads; else iso-8859-1
+SOURCES = {  # what the options name
+    "fsdd": "a tar of recordings/*.wav of the Free Spoken Digit Dataset, Jakobovski/free-spoken-digit-dataset",
+    "commands": "a tar of Speech Commands' clips as FLAC, {word}/{speaker}_nohash_{n}.flac",
+    "one_speaker": "a tar of FLAC files {word}/*.flac, one to five, of felixchenfy/ros_speech_commands_classification",
+    "kokoro": "the archive that `npm pack kokoro-js@1.2.1` fetches",
+}
 ENDINGS = ("", ".", "?", "!", ",")  # punctuation changes the intonation
 
 
@@ -93,9 +107,9 @@ def loud_frames(x, share):
     return np.flatnonzero(frames >= share * frames.max(initial=0))
 
 
-def trimmed(x, margin=0.02):
-    """Without the silence at both ends, but for a margin in seconds."""
-    loud = loud_frames(x, 0.015)
+def trimmed(x, margin=0.02, share=0.015):
+    """Without what is quieter than this share of the peak at both ends, but for a margin in seconds."""
+    loud = loud_frames(x, share)
     if len(loud) == 0:
         return x
     keep = int(margin * RATE)
@@ -119,7 +133,7 @@ def of_size(x, size):
 def shift(recording, size, tempo):
     """A recorded digit in another voice; its group says so."""
     x, label, group, held = recording
-    return another_voice(x, size, tempo), label, group.replace("fsdd/", "shifted/"), held
+    return another_voice(x, size, tempo), label, "shifted/" + group.split("/", 1)[1], held
 
 
 def espeak(text, voice, pitch, speed):
@@ -158,6 +172,38 @@ def recorded_digits(path):
                 digit, speaker, take = pathlib.PurePath(member.name).stem.split("_")
                 x = resampled(*read_wav(tar.extractfile(member).read()))
                 yield x, int(digit), f"fsdd/{speaker}/{take}", int(take) in HELD_TAKES
+
+
+def part_of(speaker):
+    """The part of Speech Commands that a speaker belongs to: 80 % training, 10 % validation, 10 % test."""
+    byte = hashlib.sha256(speaker.encode()).digest()[0]
+    return "validation" if byte < 26 else "test" if byte < 52 else "training"
+
+
+def flac_files(path):
+    """(folder, name, samples at 16 kHz) of each FLAC file in a tar, in the order of their names."""
+    import soundfile  # here, for training imports this module too and makes do without
+
+    with tarfile.open(path) as tar:
+        for member in sorted(tar.getmembers(), key=lambda m: m.name):
+            if member.name.endswith(".flac"):
+                file = pathlib.PurePath(member.name)
+                x, rate = soundfile.read(io.BytesIO(tar.extractfile(member).read()), dtype="float32")
+                yield file.parent.name, file.stem, resampled(x, rate)
+
+
+def speech_commands(path):
+    """Each clip as (samples, label, "gsc/speaker/word-number", held); a word that is not a digit is `unknown`."""
+    for word, name, x in flac_files(path):
+        speaker, _, number = name.split("_")
+        label = LABELS.index(word) if word in LABELS else UNKNOWN
+        yield x, label, f"gsc/{speaker}/{word}-{number}", part_of(speaker) != "training"
+
+
+def one_speaker(path):
+    """Each recording of one to five by one man; every tenth is held out."""
+    for i, (word, _, x) in enumerate(flac_files(path)):
+        yield trimmed(x, margin=0.1, share=0.05), LABELS.index(word), f"feiyu/feiyu/{i}", i % 10 == 9
 
 
 def speeches(rng, words, voices, spoken):
@@ -238,11 +284,10 @@ def festival(voice, stretch, size, texts):
 def natural(speaker, mixture, speed, texts):
     """Run one plan with Kokoro -> (samples, label, group, held) for each text."""
     name = "+".join(voice for voice, _ in mixture)
-    labels = [*range(10), *[UNKNOWN] * kokoro.OTHERS, TALK]
-    for phonemes, label in zip(texts, labels, strict=True):
+    for phonemes, digit in texts:
         x = trimmed(resampled(speaker.say(phonemes, mixture, speed), kokoro.RATE))
-        group = ("talk/" if label == TALK else "kokoro/") + name
-        yield x, min(label, UNKNOWN), group, name in HELD_VOICES
+        label = digit if isinstance(digit, int) else UNKNOWN
+        yield x, label, ("talk/" if digit == "talk" else "kokoro/") + name, name in HELD_VOICES
 
 
 ENGINES = {"espeak": espeak, "flite": flite, "pico": pico}
@@ -259,14 +304,17 @@ def speak(job, scratch):
     return of_size(x, size), label, group, held
 
 
-def taken_apart(rng, digits, count):
-    """Speech that is no digit, in real voices: digits backwards, cut in half, or glued to half of another."""
+def taken_apart(rng, digits, count, share=0.015):
+    """Speech that is no digit, in real voices: digits backwards, cut in half, or glued to half of another.
+
+    share: of the peak, below which a recording's ends are cut off first.
+    """
     for _ in range(count):
         x, label, group, held = digits[rng.integers(len(digits))]
         # the other half by the same speaker, so that leaving a speaker or a take out leaves all of it out
         same = [d for d in digits if d[3] == held and d[2].split("/")[1] == group.split("/")[1]]
         y, other, _, _ = same[rng.integers(len(same))]
-        x, y = trimmed(x), trimmed(y)
+        x, y = trimmed(x, share=share), trimmed(y, share=share)
         how = rng.integers(3)
         if how == 0:
             x = x[::-1]
@@ -320,59 +368,91 @@ def sounds(rng, count):
         yield x.astype(np.float32), UNKNOWN, "sound/synthetic", i % 10 == 9
 
 
+def together(engine, plans):
+    """What an engine makes of plans, several at once: the work is done outside Python."""
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        return [item for items in pool.map(lambda plan: list(engine(*plan)), plans) for item in items]
+
+
+def other_voices(rng, recordings, count):
+    """Each recording that is not held out, in so many other voices."""
+    plans = [(r, rng.uniform(0.85, 1.38), rng.uniform(0.85, 1.2)) for r in recordings if not r[3] for _ in range(count)]
+    return together(lambda *plan: [shift(*plan)], plans)
+
+
+def synthetic(jobs, scratch):
+    return together(lambda number, job: [speak((number, job), scratch)], enumerate(jobs))
+
+
+def kokoro_part(archive, words, rng):
+    """Every voice of Kokoro once, alone or mixed with another."""
+    speaker = kokoro.Speaker(archive)
+    plans = kokoro.plans(rng, speaker.voices, 1, LABELS[:10], words, HELD_VOICES)
+    return together(functools.partial(natural, speaker), plans)
+
+
+def of_digits(items):
+    return [item for item in items if item[1] < UNKNOWN]
+
+
+def load(folder, part):
+    """The items of a part: [(samples, label, group, held)]."""
+    with np.load(folder / "parts" / f"{part}.npz") as file:
+        found = {name: file[name] for name in file.files}
+    waves = np.split(found["samples"].astype(np.float32) / 32768, found["start"][1:-1])
+    return list(zip(waves, found["label"].tolist(), found["group"].tolist(), found["held"].tolist(), strict=True))
+
+
 def write(path, items):
     """One array of 16 bit samples end to end, and where each sound starts, its label, group and whether it is held."""
     rows = [np.clip(np.round(32767 * x / max(1, np.abs(x).max())), -32768, 32767).astype(np.int16) for x, *_ in items]
+    written = path.with_suffix(".writing.npz")
     np.savez(
-        path,
+        written,
         samples=np.concatenate(rows),
         start=np.cumsum([0] + [len(r) for r in rows]),
         label=np.array([label for _, label, _, _ in items], np.int8),
         group=np.array([group for _, _, group, _ in items]),
         held=np.array([held for *_, held in items]),
     )
+    written.replace(path)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--fsdd", type=pathlib.Path, help="tar of the Free Spoken Digit Dataset's recordings/*.wav")
-    parser.add_argument("--kokoro", type=pathlib.Path, help="the archive that `npm pack kokoro-js@1.2.1` fetches")
+    for option, text in SOURCES.items():
+        parser.add_argument("--" + option.replace("_", "-"), type=pathlib.Path, help=text)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("work"))
     parser.add_argument("--voices", type=int, default=560, help="synthetic voices")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    if not args.fsdd or not args.fsdd.is_file():
-        parser.error("--fsdd: no such file. Get the Free Spoken Digit Dataset (the project "
-                     "Jakobovski/free-spoken-digit-dataset) and give a tar of its recordings folder")  # fmt: skip
-    if not args.kokoro or not args.kokoro.is_file():
-        parser.error("--kokoro: no such file. Get it with: npm pack kokoro-js@1.2.1")
-    args.out.mkdir(parents=True, exist_ok=True)
+    for option, text in SOURCES.items():
+        if not (path := getattr(args, option)) or not path.is_file():
+            parser.error(f"--{option.replace('_', '-')}: found no such file, expected {text}")
     words = np.array(sorted(set(pathlib.Path(__file__).with_name("words.txt").read_text().split())))
-    rng = np.random.default_rng(args.seed)
-
-    digits = list(recorded_digits(args.fsdd))
-    print(f"{len(digits)} recorded digits", flush=True)
-    with concurrent.futures.ThreadPoolExecutor() as pool:  # the work is done by other programs
-        training = [d for d in digits if not d[3]]
-        plans = [(d, rng.uniform(0.85, 1.38), rng.uniform(0.85, 1.2)) for d in training for _ in range(4)]
-        shifted = list(pool.map(lambda p: shift(*p), plans))
-        print(f"{len(shifted)} of them in another voice", flush=True)
-        jobs = speeches(rng, words, args.voices, spoken=10)
-        spoken = list(pool.map(lambda job: speak(job, args.out), enumerate(jobs)))
-        print(f"{len(spoken)} synthetic words", flush=True)
-        settings = args.voices // 28
-        plans = accents(np.random.default_rng((args.seed, 1)), words, FESTIVAL, settings)
-        foreign = [item for items in pool.map(lambda plan: list(festival(*plan)), plans) for item in items]
-        plans = accents(np.random.default_rng((args.seed, 2)), words, ABROAD, settings)
-        foreign += [item for plan in plans for item in abroad(*plan)]
-        print(f"{len(foreign)} with other accents", flush=True)
-        speaker, generator = kokoro.Speaker(args.kokoro), np.random.default_rng((args.seed, 3))
-        plans = kokoro.plans(generator, speaker.voices, args.voices // 140, LABELS[:10], words, HELD_VOICES)
-        foreign += [item for items in pool.map(lambda plan: list(natural(speaker, *plan)), plans) for item in items]
-        print(f"{len(foreign)} with other accents or by Kokoro", flush=True)
-    apart = list(taken_apart(rng, digits + shifted[::4], 2400))
-    items = digits + shifted + spoken + apart + list(sounds(rng, 1600)) + foreign
-    items = [item for item in items if len(item[0]) >= 400 and item[0].any()]  # now and then a voice says nothing
+    parts = {
+        "recorded": lambda rng: recorded_digits(args.fsdd),
+        "shifted": lambda rng: other_voices(rng, load(args.out, "recorded"), 4),
+        "spoken": lambda rng: synthetic(speeches(rng, words, args.voices, spoken=10), args.out),
+        "festival": lambda rng: together(festival, accents(rng, words, FESTIVAL, args.voices // 28)),
+        "abroad": lambda rng: together(abroad, accents(rng, words, ABROAD, args.voices // 28)),
+        "apart": lambda rng: taken_apart(rng, load(args.out, "recorded") + load(args.out, "shifted")[::4], 2400),
+        "sounds": lambda rng: sounds(rng, 1600),
+        "commands": lambda rng: speech_commands(args.commands),
+        "one": lambda rng: one_speaker(args.one_speaker),
+        "one-shifted": lambda rng: other_voices(rng, load(args.out, "one"), 3),
+        "commands-apart": lambda rng: taken_apart(rng, of_digits(load(args.out, "commands")), 800, share=0.15),
+    }
+    parts |= {f"kokoro-{i}": functools.partial(kokoro_part, args.kokoro, words) for i in range(KOKORO)}
+    (args.out / "parts").mkdir(parents=True, exist_ok=True)
+    for number, (name, make) in enumerate(parts.items()):
+        if not (args.out / "parts" / f"{name}.npz").exists():
+            started = time.time()
+            items = [item for item in make(np.random.default_rng((args.seed, number))) if len(item[0]) >= 400]
+            items = [item for item in items if item[0].any()]  # now and then a voice says nothing
+            write(args.out / "parts" / f"{name}.npz", items)
+            print(f"{name}: {len(items)} sounds in {time.time() - started:.0f} s", flush=True)
+    items = [item for name in parts for item in load(args.out, name)]
     write(args.out / "sounds.npz", items)
     print(f"{len(items)} sounds, {sum(len(i[0]) for i in items) / RATE / 60:.0f} minutes -> {args.out / 'sounds.npz'}")
 

@@ -1,6 +1,6 @@
 """Train the digits model: one command from raw recordings to `model.npz`.
 
-    python train.py --fsdd fsdd.tar --kokoro kokoro-js-1.2.1.tgz --out work/
+    python train.py --fsdd fsdd.tar --commands gsc.tar --one-speaker digits.tar --kokoro kokoro-js-1.2.1.tgz
 
 prepares the sounds (once), trains, writes checkpoints on the way (start it again and it goes on from the last), and
 packs the result with minirep's own converter. `work/log.csv` holds the curves.
@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from augment import RECIPE, Clips, as_recorded, log_mels, masked, origins
 from muon import Muon, Together
-from prepare import LABELS, SILENCE, SYNTHESISERS, UNKNOWN
+from prepare import LABELS, SILENCE, SOURCES, SYNTHESISERS, UNKNOWN, part_of
 from torch.nn import functional
 from twin import Twin, save_checkpoint
 
@@ -33,18 +33,21 @@ EXTRAS = {
     "recipe": "digits",
     "labels": {"class": list(LABELS)},
     "licence": "CC BY-SA 4.0",
-    "credit": "Free Spoken Digit Dataset, Zohar Jackson and contributors; "
+    "credit": "Free Spoken Digit Dataset, Zohar Jackson and contributors (CC BY-SA 4.0); Speech Commands, Pete Warden, "
+    "Google (CC BY 4.0); felixchenfy/ros_speech_commands_classification (MIT); "
     "synthetic voices: espeak-ng, flite, pico, Festival, Kokoro",
 }
 ABOUT = {  # what model.npz says of itself besides; the model card has the figures
-    "data": "digits recorded from six men, and the same in shifted voices; digits and other words by synthetic voices; "
-    "digits taken apart; made-up sounds and noises",
-    "weaknesses": "takes other words, and talk, for digits; misses more of voices unlike those it knows, and of digits "
-    "among other voices; hears one digit a clip; knows no far microphones, no music, and no language but English",
+    "data": "ten digits recorded from six men and in shifted voices; zero, one, five, eight and eight other words from "
+    "about 960 speakers of Speech Commands; one to five by one more man; digits and other words by synthetic voices; "
+    "digits taken apart; synthetic sounds and noises",
+    "weaknesses": "knows two, three, four, six, seven and nine from seven recorded men and from synthesisers only; "
+    "misses digits among other voices; hears one digit a clip; was not tested with far microphones, music, or other "
+    "languages",
 }
 THRESHOLD = "0.9"  # of a stream: what keeps false digits in other people's talk below one a minute (evaluate.py)
 RARER = 0.5  # how much less likely `unknown` is made after training, as a natural logarithm
-CHECKS = ("recorded", "synthetic", "unknown", "silence", "out")
+CHECKS = ("recorded", "commands", "words", "synthetic", "unknown", "silence", "out")
 WIDTH, DEPTHS = 16, (2, 2, 4, 2)
 BATCH, PEAK = 64, 12e-3  # clips a step; the highest learning rate
 MUON = 12.5  # times that, for the matrices
@@ -61,8 +64,8 @@ COLUMNS = ("step", "seconds", "rate", "loss", "accuracy", *CHECKS)
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--fsdd", type=pathlib.Path, help="needed once, to prepare the sounds")
-    parser.add_argument("--kokoro", type=pathlib.Path, help="likewise: the archive of that package, see README.md")
+    for option in SOURCES:
+        parser.add_argument("--" + option.replace("_", "-"), type=pathlib.Path, help="for prepare.py, the first time")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("work"))
     parser.add_argument("--sounds", type=pathlib.Path, help="default: sounds.npz in --out")
     parser.add_argument("--leave-out", help="a speaker to keep out of training altogether, for an honest test")
@@ -94,21 +97,28 @@ def strength_at(step, steps):
     return min(1.0, 0.1 + 0.9 * step / (0.5 * steps))
 
 
-def batches(clips, seed, first, steps, size):
-    """Batches made ahead by a thread. Each has its own seed, so a resumed run sees what it would have seen."""
+def batches_from(make, seed, first, steps, size):
+    """Batches `make(rng, size, strength)`, masked, made ahead by a thread.
 
-    def make(step):
+    Each has its own seed, so a resumed run sees what it would have seen.
+    """
+
+    def batch(step):
         rng = np.random.default_rng((seed, step))
-        x, labels = clips.batch(rng, size, strength_at(step, steps))
+        x, labels = make(rng, size, strength_at(step, steps))
         return masked(rng, x), labels
 
     with concurrent.futures.ThreadPoolExecutor(1) as thread:
         made = collections.deque()
         for step in range(first, steps + AHEAD):
             if step < steps:
-                made.append(thread.submit(make, step))
+                made.append(thread.submit(batch, step))
             if step >= first + AHEAD:
                 yield made.popleft().result()
+
+
+def batches(clips, seed, first, steps, size):
+    return batches_from(clips.batch, seed, first, steps, size)
 
 
 def predictions(twin, x):
@@ -129,7 +139,7 @@ def calibrate(twin, sounds, seed, count=2000):
     in surroundings as in training, are least surprising (Guo et al., "On Calibration of Modern Neural Networks", 2017,
     section 4.2). The head is linear, so the number goes into its weights and costs nothing when classifying.
     """
-    x, labels = Clips(sounds, sounds["held"], seed).batch(np.random.default_rng((seed, count)), count)
+    x, labels = Clips(sounds, validation(sounds), seed).batch(np.random.default_rng((seed, count)), count)
     logits = predictions(twin, x).clamp_min(1e-30).log()
     temperatures = np.geomspace(0.25, 4, 129)
     surprise = [functional.cross_entropy(logits / t, labels).item() for t in temperatures]
@@ -174,25 +184,34 @@ def optimiser(twin, rate):
     return Together(adamw((p for p in twin.parameters() if id(p) not in kept), rate), muon)
 
 
+def validation(sounds):
+    """What is held out to choose by: all of it but the speakers of Speech Commands that are for the test alone."""
+    source, speaker = origins(sounds)
+    test = [name for name in np.unique(speaker[source == "gsc"]) if part_of(name) == "test"]
+    return sounds["held"] & ~np.isin(speaker, test)
+
+
 def checks(sounds, leave_out, clips):
     """{column of the log: (samples, lengths, labels)}: what is measured on the way, none of it trained on."""
     (source, speaker), label, held = origins(sounds), sounds["label"], sounds["held"]
     rng = np.random.default_rng(7)
     synthetic = held & np.isin(source, SYNTHESISERS)
+    commands = (source == "gsc") & validation(sounds)
 
     def some(mask, count):
         found = np.flatnonzero(mask)
         return as_recorded(sounds, np.sort(rng.choice(found, min(count, len(found)), replace=False)))
 
-    sets = {
-        "recorded": some(held & (source == "fsdd") & (speaker != leave_out), 300),
-        "synthetic": some(synthetic & (label < 10), 300),
-        "unknown": some(held & (label == 10), 200),
-        "silence": (log_mels(clips.quiet(np.random.default_rng(99), 100)), torch.full((100,), SILENCE)),
+    masks = {
+        "recorded": (held & (source == "fsdd") & (speaker != leave_out), 300),
+        "commands": (commands & (label < UNKNOWN), 300),
+        "words": (commands & (label == UNKNOWN), 400),
+        "synthetic": (synthetic & (label < UNKNOWN), 300),
+        "unknown": (held & (label == UNKNOWN) & (source != "gsc"), 200),
+        "out": ((source == "fsdd") & (speaker == leave_out), 1000),
     }
-    if leave_out:
-        sets["out"] = some((source == "fsdd") & (speaker == leave_out), 1000)
-    return sets
+    sets = {name: some(mask, count) for name, (mask, count) in masks.items() if mask.any()}
+    return sets | {"silence": (log_mels(clips.quiet(np.random.default_rng(99), 100)), torch.full((100,), SILENCE))}
 
 
 def learn(twin, optimizer, rate, x, labels, dtype=torch.float32, smoothing=0.0):
@@ -258,7 +277,7 @@ def main():
     path = args.sounds or args.out / "sounds.npz"
     if not path.exists():
         command = [sys.executable, pathlib.Path(__file__).with_name("prepare.py"), "--out", args.out]
-        given = {"--fsdd": args.fsdd, "--kokoro": args.kokoro}
+        given = {"--" + option.replace("_", "-"): getattr(args, option) for option in SOURCES}
         subprocess.run(command + [part for option in given.items() if option[1] for part in option], check=True)
     with np.load(path) as archive:
         sounds = dict(archive)

@@ -271,7 +271,8 @@ FRONT_ENDS = {
     "speech-commands-v2": ("speechcommandv2", 16000, 5, 2, 1.023, 512, 1),
     "urbansound8k": ("urbansound8k", 16000, 20, 10, 4.16, 416, 2),
     "nsynth": ("nsynth", 16000, 20, 10, 4.16, 416, 1),
-    "digits": ("digits", 16000, 20, 10, 1.279, 128, 1),  # our own
+    "digits": ("digits", 16000, 20, 10, 1.279, 128, 1),  # our own, like the next
+    "sounds": ("sounds", 16000, 40, 20, 2.559, 128, 4),
 }
 
 
