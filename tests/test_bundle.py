@@ -123,7 +123,7 @@ def test_what_cannot_be_bundled(model, tmp_path, capsys):
     minirep.save(minirep.load(model).network, bare)
     for source, target, reason in (
         (bare, "x.pyz", "without a recipe"), (CLIP, "x.pyz", "seven.wav"), (model, "no/x.pyz", "cannot be written"),
-        ("none.npz", "x.pyz", "no such file"), (bare, "bare.npz", "another name"),
+        ("none.npz", "x.pyz", "no such file"), (bare, "bare.npz", "another output file"),
     ):  # fmt: skip
         assert main(["bundle", str(source), "-o", str(tmp_path / target)]) == 2
         assert reason in capsys.readouterr().err

@@ -401,7 +401,7 @@ def test_a_missing_extra_is_told_before_the_work(model, digits, tmp_path, monkey
 def test_what_is_no_picture(model, digits, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     assert main(["eval", digits, "--model", model, "--confusion-picture", str(tmp_path / "c.doc")]) == 2
-    assert "expected .png" in capsys.readouterr().err
+    assert "ends in .png" in capsys.readouterr().err
 
 
 def test_numpy_is_enough(model, digits):

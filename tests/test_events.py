@@ -236,11 +236,11 @@ def test_a_slow_command_does_not_hold_up_the_sound(told, monkeypatch, capsys):
         hook.add(json.dumps(i))
     assert time.monotonic() - begin < 0.3
     err = capsys.readouterr().err.splitlines()
-    assert 4 <= len(err) <= 5 and all("left out, as 3 events are waiting" in line for line in err)
+    assert 4 <= len(err) <= 5 and all("event dropped, as 3 events are waiting" in line for line in err)
     hook.close()
     assert time.monotonic() - begin < 3
     *_, last = capsys.readouterr().err.splitlines()
-    assert re.search(r"events left out at the end, .*: [23]$", last)
+    assert re.search(r"events dropped at the end, .*: [23]$", last)
 
 
 @posix_only

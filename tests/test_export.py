@@ -431,7 +431,7 @@ DAMAGE = {  # a change to (header, data), and what the error says
     "missing": (lambda h, d: h.pop("stem.weight"), "expected as many bytes"),
     "no places": (lambda h, d: h.update({"stem.weight": {}}), "not a minirep model: KeyError"),
     "a list": (lambda h, d: h.update({"stem.weight": []}), "not a minirep model: TypeError"),
-    "metadata": (lambda h, d: h.update(__metadata__={"format": 3}), "expected text by name"),
+    "metadata": (lambda h, d: h.update(__metadata__={"format": 3}), "expected a dictionary of text"),
     "format": (lambda h, d: h["__metadata__"].update(format="pt"), "no header of minirep"),
     "version": (lambda h, d: h["__metadata__"].update(version="9"), "version 9"),
     "tree": (lambda h, d: h["__metadata__"].update(network="{"), "not a minirep model"),
@@ -528,7 +528,7 @@ def test_export_writes_both_formats(tmp_path, capsys):
 @pytest.mark.parametrize("arguments, message", [
     (["-o", "net.bin"], "net.bin: expected a name that ends in .onnx or .safetensors"),
     (["-o", "net.onnx", "--half"], "--half needs a .safetensors"),
-    (["-o", "net.safetensors", "--samples"], "--samples with .onnx"),
+    (["-o", "net.safetensors", "--samples"], "--samples an .onnx"),
     (["-o", "model.safetensors"], "is the input file"),
     (["-o", "folder.safetensors"], "found a folder, expected a file"),
     (["-o", "no/such/net.safetensors"], "expected a file in an existing folder"),

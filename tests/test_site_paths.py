@@ -45,10 +45,11 @@ def test_each_page_of_a_path_leads_to_the_next(open_page, built, path):
     pages = [names(built)[p] for p in paths.PATHS[path]]
     page = open_page(pages[0])
     for here, after in pairwise(pages):
-        assert page.url.endswith(f"{here}.html")
+        page.wait_for_url(f"**/{here}.html")
         link = page.locator("p.path-next").filter(has_text=f"{path}, ").locator("a")
         assert leads_to(page, f"p.path-next:has-text('{path}, ') a") == [after]
         link.click()
+    page.wait_for_url(f"**/{pages[-1]}.html")
     assert not page.locator("p.path-next").filter(has_text=f"{path}, ").count()
 
 

@@ -12,7 +12,7 @@ from playwright.sync_api import TimeoutError  # noqa: E402 (it may be missing)
 
 def test_the_search_finds_every_term_of_the_glossary(open_page):
     terms = re.findall(r"(?m)^(\w.*)\n  ", (DOCS / "reference/glossary.md").read_text("utf-8"))
-    page, missing = open_page("search"), []
+    page, missing = open_page("search", listen=False), []
     address = page.url
     for term in terms:
         page.goto(f"{address}?q={quote(term)}")
@@ -26,6 +26,6 @@ def test_the_search_finds_every_term_of_the_glossary(open_page):
 
 @pytest.mark.parametrize(("words", "first"), [("mel", "concepts/front-end.html")])
 def test_the_page_about_a_thing_comes_first(open_page, words, first):
-    page = open_page(f"search?q={words}")
-    page.wait_for_selector("#search-summary:has-text('found')")
+    page = open_page(f"search?q={words}", listen=False)
+    page.wait_for_selector(".search-summary:has-text('found')")
     assert page.locator("#search-results li a").first.get_attribute("href").partition("#")[0] == first

@@ -132,7 +132,8 @@ def moved_taps(dtype) -> list:
         weight = merged.weight.copy()
         weight[tap] += dtype(by)
         apart = np.abs(ops.depthwise(x, Depthwise("time", (Conv(weight, merged.bias),), identity=False)) - before)
-        place = np.unravel_index(np.argmax(apart / np.maximum(allowed, 1e-300)), apart.shape)
+        used = np.divide(apart, allowed, out=np.zeros_like(apart), where=allowed > 0)  # 0: off whatever the rounding
+        place = np.unravel_index(np.argmax(used), apart.shape)
         return rounded([apart[place], allowed[place]], 4)
 
     return [[moved(tap, by) for by in STEPS] for tap in range(len(merged.weight))]
