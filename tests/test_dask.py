@@ -113,7 +113,7 @@ def test_a_file_that_kills_workers_is_lost_alone(folder, work, local_cluster, mo
     expected = list(answers(work, files, 1))
     deadly = Deadly(work.classifier, None)
     found = list(answers(deadly, [*files[:7], "poison", *files[7:]], 1, local_cluster.scheduler_address))
-    assert "workers that read it were ended" in found.pop(7)
+    assert "workers that read it were killed" in found.pop(7)
     same(found, expected)
 
 
