@@ -17,7 +17,7 @@ from minirep import RECIPES, Architecture, Classifier, MinirepError, Recipe, ran
 from minirep.audio.resample import _pulses
 
 SCRIPT = Path(__file__).parent / "fuzz/fuzz.py"
-RUNS = {"wav": 1000, "checkpoint": 400, "model": 400, "yaml": 2000, "manifest": 2000}
+RUNS = {"wav": 1000, "checkpoint": 400, "model": 400, "yaml": 2000, "manifest": 1000}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="its processes are watched in another way")
