@@ -273,8 +273,9 @@ def test_a_signal_still_runs_the_command_for_the_end(number, tmp_path):
         "--threshold",
         "0.01",
     ]
-    kept = str(tmp_path / "kept")
-    slow = f"{PYTHON} -c \"import sys, time; time.sleep(.3); open({kept!r}, 'a').write(sys.stdin.read())\""
+    kept, begun = str(tmp_path / "kept"), tmp_path / "begun"
+    script = "open(sys.argv[1], 'w'); time.sleep(.3); open(sys.argv[2], 'a').write(sys.stdin.read())"
+    slow = f'{PYTHON} -c "import sys, time; {script}" {str(begun)!r} {kept!r}'
     with subprocess.Popen(
         [*command, "--exec", slow], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
@@ -282,6 +283,8 @@ def test_a_signal_still_runs_the_command_for_the_end(number, tmp_path):
         running.stdin.write(np.int16(SOUND[:16000] * 2**15).tobytes())
         running.stdin.flush()
         first = running.stdout.readline()
+        while not begun.exists():  # before it has left minirep's process group, the signal would reach the command, too
+            time.sleep(0.01)
         os.killpg(running.pid, number)
         out, err = running.communicate(timeout=60)
     assert running.returncode == {signal.SIGINT: 130, signal.SIGTERM: 0}[number], err
