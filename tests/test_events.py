@@ -283,7 +283,9 @@ def test_a_signal_still_runs_the_command_for_the_end(number, tmp_path):
         running.stdin.write(np.int16(SOUND[:16000] * 2**15).tobytes())
         running.stdin.flush()
         first = running.stdout.readline()
+        limit = time.monotonic() + 60
         while not begun.exists():  # before it has left minirep's process group, the signal would reach the command, too
+            assert time.monotonic() < limit
             time.sleep(0.01)
         os.killpg(running.pid, number)
         out, err = running.communicate(timeout=60)
