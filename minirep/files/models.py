@@ -22,7 +22,7 @@ def model_path(model=None):
     """Return the path of a model: of one that ships, by its name, or the path itself; by default of the digits model.
 
     In a bundle (`minirep.files.bundle`) the default is the bundle's own model. A file called like a shipped model is
-    found by a path such as ``./sounds``.
+    found by a path such as ``./digits``.
     """
     data = resources.files("minirep").joinpath("data")
     own = data.joinpath("bundled.npz")

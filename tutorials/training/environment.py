@@ -14,19 +14,16 @@ al., 2019).
 """
 
 import argparse
-import io
 import json
 import os
 import pathlib
-import tarfile
 import time
 
 import numpy as np
 import torch
 from augment import coloured_noise, origins
-from prepare import RATE, resampled
-from torch.nn import functional
-from train import BFLOAT16, batches_from, learn, optimiser, rate_at
+from prepare import RATE, resampled, sound_files
+from train import BFLOAT16, batches, learn, optimiser, rate_at, temperature
 from twin import Twin, save_checkpoint
 
 import minirep
@@ -48,16 +45,10 @@ EXTRAS = {
 
 def read(path):
     """[(samples as stored at 44.1 kHz, class, fold, name)] of the tar's `{number} - {class}/{fold}-{id}-{take}.ogg`."""
-    import soundfile
-
     rows = []
-    with tarfile.open(path) as tar:
-        for member in sorted(tar.getmembers(), key=lambda m: m.name):
-            if member.name.endswith(".ogg"):
-                file = pathlib.PurePath(member.name)
-                x, rate = soundfile.read(io.BytesIO(tar.extractfile(member).read()), dtype="float32")
-                assert rate == 44100 and x.ndim == 1, member.name
-                rows.append((x, int(file.parent.name[:3]) - 1, int(file.name[0]), file.stem))
+    for folder, name, x, rate in sound_files(path, ".ogg"):
+        assert rate == 44100 and x.ndim == 1, name
+        rows.append((x, int(folder[:3]) - 1, int(name[0]), name))
     return rows
 
 
@@ -129,7 +120,7 @@ def trained(crops, seed, args):
     torch.manual_seed(seed)
     twin = Twin(width=WIDTH, depths=DEPTHS, heads=RECIPE.heads, frames=RECIPE.frames, dropout=0.4)
     optimizer, started, losses = optimiser(twin, PEAK), time.time(), []
-    for step, (x, targets) in enumerate(batches_from(crops.batch, seed, 0, args.steps, BATCH)):
+    for step, (x, targets) in enumerate(batches(crops, seed, 0, args.steps, BATCH)):
         loss, _ = learn(twin, optimizer, rate_at(step, args.steps, PEAK), x, targets, args.dtype)
         losses.append(loss.item())
         if step % 100 == 99:
@@ -142,12 +133,6 @@ def logits(clf, rows):
     """Log probabilities (N, 10) of clips as they are stored, through minirep."""
     p = np.array([clf.classify(x, 44100).probabilities["class"] for x, *_ in rows])
     return np.log(np.maximum(p, 1e-12))
-
-
-def temperature(scores, labels):
-    """The number by which to divide logits, so that held-out clips are least surprising (Guo et al., 2017, 4.2)."""
-    choices, scores, labels = np.geomspace(0.25, 4, 129), torch.from_numpy(scores), torch.from_numpy(labels)
-    return float(choices[np.argmin([functional.cross_entropy(scores / t, labels).item() for t in choices])])
 
 
 def main():

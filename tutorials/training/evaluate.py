@@ -85,12 +85,17 @@ def commands(sounds, test):
     return (origins(sounds)[0] == "gsc") & (sounds["held"] & ~chosen if test else chosen)
 
 
+def events(clf, samples, threshold=None):
+    """What a stream hears in the samples, a second at a time; by default at the model's own threshold."""
+    stream = minirep.Stream(clf, RATE, threshold=threshold)
+    return [e for at in range(0, len(samples), RATE) for e in stream.feed(samples[at : at + RATE])] + stream.close()
+
+
 def false_digits(clf, samples):
     """Digits a minute that a stream at its default threshold hears where there are none, and which."""
-    stream = minirep.Stream(clf, RATE)
-    events = [e for at in range(0, len(samples), RATE) for e in stream.feed(samples[at : at + RATE])] + stream.close()
-    names, counts = np.unique([e.label for e in events], return_counts=True)
-    return len(events) / (len(samples) / RATE / 60), dict(zip(names.tolist(), counts.tolist(), strict=True))
+    heard = events(clf, samples)
+    names, counts = np.unique([e.label for e in heard], return_counts=True)
+    return len(heard) / (len(samples) / RATE / 60), dict(zip(names.tolist(), counts.tolist(), strict=True))
 
 
 def test_sets(sounds, test):

@@ -14,18 +14,13 @@ import pathlib
 
 import numpy as np
 from environment import read as read_esc10
-from evaluate import commands, stream_without_digits, waves
+from evaluate import commands, events, stream_without_digits, waves
 from prepare import LABELS, RATE, UNKNOWN, resampled
 
 import minirep
 
 THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
 SLOT = 3 * RATE  # samples from one digit to the next: windows of 1.28 s do not reach over two
-
-
-def events(clf, samples, threshold):
-    stream = minirep.Stream(clf, RATE, threshold=threshold)
-    return [e for at in range(0, len(samples), RATE) for e in stream.feed(samples[at : at + RATE])] + stream.close()
 
 
 def row_of_digits(clips, rng):

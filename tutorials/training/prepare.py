@@ -180,16 +180,21 @@ def part_of(speaker):
     return "validation" if byte < 26 else "test" if byte < 52 else "training"
 
 
-def flac_files(path):
-    """(folder, name, samples at 16 kHz) of each FLAC file in a tar, in the order of their names."""
+def sound_files(path, ending):
+    """(folder, name, samples, rate) of each file with this ending in a tar, in the order of their names."""
     import soundfile  # here, for training imports this module too and makes do without
 
     with tarfile.open(path) as tar:
         for member in sorted(tar.getmembers(), key=lambda m: m.name):
-            if member.name.endswith(".flac"):
+            if member.name.endswith(ending):
                 file = pathlib.PurePath(member.name)
                 x, rate = soundfile.read(io.BytesIO(tar.extractfile(member).read()), dtype="float32")
-                yield file.parent.name, file.stem, resampled(x, rate)
+                yield file.parent.name, file.stem, x, rate
+
+
+def flac_files(path):
+    """(folder, name, samples at 16 kHz) of each FLAC file in a tar."""
+    return ((folder, name, resampled(x, rate)) for folder, name, x, rate in sound_files(path, ".flac"))
 
 
 def speech_commands(path):

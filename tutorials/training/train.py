@@ -97,28 +97,24 @@ def strength_at(step, steps):
     return min(1.0, 0.1 + 0.9 * step / (0.5 * steps))
 
 
-def batches_from(make, seed, first, steps, size):
-    """Batches `make(rng, size, strength)`, masked, made ahead by a thread.
+def batches(clips, seed, first, steps, size):
+    """Batches of `clips.batch(rng, size, strength)`, masked, made ahead by a thread.
 
     Each has its own seed, so a resumed run sees what it would have seen.
     """
 
-    def batch(step):
+    def make(step):
         rng = np.random.default_rng((seed, step))
-        x, labels = make(rng, size, strength_at(step, steps))
+        x, labels = clips.batch(rng, size, strength_at(step, steps))
         return masked(rng, x), labels
 
     with concurrent.futures.ThreadPoolExecutor(1) as thread:
         made = collections.deque()
         for step in range(first, steps + AHEAD):
             if step < steps:
-                made.append(thread.submit(batch, step))
+                made.append(thread.submit(make, step))
             if step >= first + AHEAD:
                 yield made.popleft().result()
-
-
-def batches(clips, seed, first, steps, size):
-    return batches_from(clips.batch, seed, first, steps, size)
 
 
 def predictions(twin, x):
@@ -132,6 +128,12 @@ def accuracy(twin, x, labels):
     return (predictions(twin, x).argmax(1) == labels).float().mean().item()
 
 
+def temperature(logits, labels):
+    """The number by which to divide logits, so that held-out clips are least surprising (Guo et al., 2017, 4.2)."""
+    choices, logits, labels = np.geomspace(0.25, 4, 129), torch.as_tensor(logits), torch.as_tensor(labels)
+    return float(choices[np.argmin([functional.cross_entropy(logits / t, labels).item() for t in choices])])
+
+
 def calibrate(twin, sounds, seed, count=2000):
     """Find the temperature, divide the head's weights by it, and return it.
 
@@ -140,10 +142,7 @@ def calibrate(twin, sounds, seed, count=2000):
     section 4.2). The head is linear, so the number goes into its weights and costs nothing when classifying.
     """
     x, labels = Clips(sounds, validation(sounds), seed).batch(np.random.default_rng((seed, count)), count)
-    logits = predictions(twin, x).clamp_min(1e-30).log()
-    temperatures = np.geomspace(0.25, 4, 129)
-    surprise = [functional.cross_entropy(logits / t, labels).item() for t in temperatures]
-    best = float(temperatures[np.argmin(surprise)])
+    best = temperature(predictions(twin, x).clamp_min(1e-30).log(), labels)
     with torch.no_grad():
         for p in twin.head.parameters():
             p.div_(best)
