@@ -38,17 +38,22 @@ class Architecture:
     depths : tuple of int
         Blocks of each stage.
     time_kernels, freq_kernels : tuple of tuples of int
-        Sizes of the branches of each stage along each axis: odd, largest first as published.
+        Taps of the branches of each stage along each axis: odd, and largest first as published.
     time_strides, freq_strides : tuple of int
         Strides of the first block of each stage.
     expansion : int
-        How many times as many channels a block has between its last two convolutions.
+        The expanding convolution of a block multiplies its channels by this factor.
     heads : dict of str to int
         Number of classes of each head.
     frames : int
-        Length of the log-mels in training: sets the head's pooling window.
+        Number of frames of the log-mels in training; it sets the head's pooling window.
     order : str
         Order of the axes in a block, "time-frequency" or "frequency-time".
+
+    Raises
+    ------
+    MinirepError
+        For a value out of range, or tuples of different lengths.
 
     Examples
     --------
@@ -110,7 +115,7 @@ def build(arch: Architecture, array: Supply, merged: bool = False) -> Network:
     """Build the tree of an architecture; ``array(name, shape)`` supplies each tensor.
 
     Names are the paths of the tree: "stem.weight", "stages.0.2.paths.0.1.branches.0.bn.mean", "heads.class.bias".
-    ``merged``: each depthwise layer holds one kernel, its largest, with a bias, and no branches with batch norms.
+    With ``merged``, each depthwise layer has one kernel of its largest size with a bias, and no batch norms.
     """
     return Network(
         stem=_conv(array, "stem", (5, 7, 1, arch.width), relu=True),
@@ -132,7 +137,7 @@ def _conv(array: Supply, name: str, shape: tuple[int, ...], relu: bool = False) 
 
 
 def _block(arch: Architecture, array: Supply, merged: bool, stage: int, number: int) -> Block:
-    """One block of a stage. The first one takes the channels of the stage before, and is strided."""
+    """Build one block. The first of a stage takes the channels of the stage before, and has the stage's stride."""
     name, first, rep = f"stages.{stage}.{number}", number == 0, arch.kind == REP
     c = arch.widths[stage]
     c_in = (arch.width, *arch.widths)[stage] if first else c
@@ -168,13 +173,19 @@ def _block(arch: Architecture, array: Supply, merged: bool, stage: int, number: 
 def random_network(architecture: Architecture, seed: int = 0, dtype: type | str = np.float32) -> Network:
     """Make an untrained network with random weights and batch-norm statistics, for tests, benchmarks and tutorials.
 
+    Weights are scaled by their fan-in (He et al., 2015, section 2.2), so that activations neither vanish nor explode.
+
     Parameters
     ----------
     architecture : Architecture
     seed : int
+        The same seed gives the same weights.
     dtype : type or str
-        Floating point. Weights are scaled by their fan-in (He et al., 2015), so that activations neither vanish nor
-        explode.
+        A floating-point type of NumPy.
+
+    Returns
+    -------
+    Network
     """
     rng = np.random.default_rng(seed)
 

@@ -33,7 +33,7 @@ def check(network: Network) -> Network:
 
 
 def fault(array: Array, name: str) -> str:
-    """Return what is wrong with the numbers of a weight, as the rest of a sentence about it; "" where nothing is."""
+    """Return what is wrong with the numbers of a weight, as the end of an error message; "" if nothing is wrong."""
     if not np.isfinite(array).all():
         return f"holds NaN, infinite or huge values, expected finite {array.dtype}"
     return "holds negative variances, expected 0 or more" if name.endswith(".variance") and (array < 0).any() else ""
@@ -48,7 +48,7 @@ def _pair(values: object) -> bool:
 
 
 def _array(value: Array, shape: tuple[int | None, ...], name: str, dtype: np.dtype) -> None:
-    """One array; None in ``shape`` stands for any number."""
+    """Check one array; None in ``shape`` allows any size."""
     found = value.shape if isinstance(value, np.ndarray) else type(value).__name__
     fits = isinstance(value, np.ndarray) and len(found) == len(shape)
     fits = fits and all(s in (None, f) and f > 0 for f, s in zip(found, shape))
@@ -57,7 +57,7 @@ def _array(value: Array, shape: tuple[int | None, ...], name: str, dtype: np.dty
 
 
 def _conv(node: Conv, shape: tuple[int | None, ...], name: str, dtype: np.dtype) -> int:
-    """One convolution; returns the channels that come out."""
+    """Check one convolution and return its number of output channels."""
     _expect(isinstance(node, Conv), name, type(node).__name__, "Conv")
     _array(node.weight, shape, f"{name}.weight", dtype)
     channels = node.weight.shape[-1:]
@@ -88,7 +88,7 @@ def _depthwise(node: Depthwise, c: int, name: str, dtype: np.dtype) -> None:
 
 
 def _block(node: Block, c_in: int, name: str, dtype: np.dtype) -> int:
-    """One block; returns the channels that come out."""
+    """Check one block and return its number of output channels."""
     _expect(isinstance(node, Block), name, type(node).__name__, "Block")
     c = _conv(node.entry, (c_in, None), f"{name}.entry", dtype)
     _expect(node.paths and node.expand_project, name, "no paths or no expand_project", "at least one of each")

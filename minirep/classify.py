@@ -30,7 +30,7 @@ class Prediction:
     Attributes
     ----------
     probabilities : dict of str to array (classes,)
-        Of each head; most networks have the one head "class".
+        Probabilities of the classes of each head. Most networks have one head, "class".
     labels : dict of str to tuple of str
         Names of the classes of each head, in the same order.
     """
@@ -39,7 +39,7 @@ class Prediction:
     labels: dict[str, tuple[str, ...]]
 
     def top(self, n: int = 5, head: str | None = None) -> list[tuple[str, float]]:
-        """Return the n most probable (label, probability), of the first head unless another is named."""
+        """Return the ``n`` most probable (label, probability) of a head, by default the first one."""
         head = next(iter(self.probabilities)) if head is None else head
         expect(head in self.probabilities, f"head: found {head!r}, expected one of {', '.join(self.probabilities)}")
         p = self.probabilities[head]
@@ -53,19 +53,23 @@ class Prediction:
 class Classifier:
     """A network with the recipe of its input and the labels of its output.
 
-    Threads may share it: it does not change, except that its backend is prepared (weights packed, kernels compiled)
-    when it is first used, or by `prepare`.
+    Threads can share it. Its backend is prepared (weights packed, kernels compiled) by `prepare`, or at the first use.
 
     Parameters
     ----------
     network : Network
     recipe : Recipe
     labels : dict of str to tuple of str, optional
-        Names of the classes of each head; by default numbers.
+        Names of the classes of each head; by default "class 0", "class 1" ...
     provenance : dict of str to str, optional
         Origin of the weights, and settings such as a ``threshold`` for streams.
     backend, threads
         As in `minirep.load`.
+
+    Raises
+    ------
+    MinirepError
+        For a network whose shapes do not fit together, labels that do not fit the network, or an unknown backend.
     """
 
     def __init__(
@@ -95,7 +99,7 @@ class Classifier:
         return self._chosen
 
     def prepare(self) -> None:
-        """Choose the backend and pack its weights now; MinirepError if the backend is missing."""
+        """Choose the backend and pack its weights now; raise a MinirepError if the backend is missing."""
         self._prepared  # noqa: B018 (a property that remembers)
 
     @property
@@ -105,7 +109,7 @@ class Classifier:
 
     @property
     def precision(self) -> str:
-        """The precision of the network: "float32", or that given to `load` (`minirep.precision`)."""
+        """The precision of the network: "bfloat16" (see `minirep.precision`), or the type of its weights."""
         return precision_of(self.network)
 
     def classify(self, source: Any, rate: int | None = None, views: int | None = None) -> Prediction:
@@ -114,11 +118,11 @@ class Classifier:
         Parameters
         ----------
         source : path, binary stream, Recording or array (n,)
-            A sound file, or mono samples.
+            A sound file, or mono samples: floats in [-1, 1], or integers.
         rate : int, optional
-            Samples a second, of an array. A file has its own rate, and another one is an error.
+            Sample rate of an array in Hz. A file has its own rate; a different one is an error.
         views : int, optional
-            Number of clips whose probabilities are averaged, evenly spaced; by default the recipe's.
+            Number of evenly spaced views whose probabilities are averaged; by default the recipe's number.
 
         Returns
         -------
@@ -127,7 +131,7 @@ class Classifier:
         Raises
         ------
         MinirepError
-            For a recording that cannot be read, and for an argument that does not fit.
+            For a recording that cannot be read, and for a rate or a number of views that does not fit.
         """
         if isinstance(source, (str, Path)) or (hasattr(source, "read") and not isinstance(source, Recording)):
             source = open_recording(source)
@@ -144,9 +148,9 @@ class Classifier:
         return Prediction(probabilities, self.labels)
 
     def probabilities(self, log_mels: np.ndarray) -> dict[str, np.ndarray]:
-        """Compute {head: (N, classes)} of log-mels (N, frames, 128), with any number of frames.
+        """Compute class probabilities {head: (N, classes)} of log-mels (N, frames, 128), for any number of frames.
 
-        Raises MinirepError where the network's numbers overflow, so that there is no probability to give.
+        Raises a MinirepError for an array of another shape or with NaN, and if the network's numbers overflow.
         """
         x = np.asarray(log_mels)
         fits = x.ndim == 3 and x.shape[2] == MELS and 0 not in x.shape and x.dtype.kind in "fiu"
@@ -178,9 +182,9 @@ class Classifier:
 
 
 def _choose_backend(name: str, network: Network, threads: int | None) -> tuple[str, Forward]:
-    """(the backend's name, the network as a function from log-mels to {head: probabilities}).
+    """Return (name of the backend, the network as a function from log-mels to {head: probabilities}).
 
-    What Numba cannot do here, a network in float64 for one, NumPy does.
+    NumPy runs the networks that Numba does not cover, such as those in float64.
     """
     try:
         if name != "numpy":

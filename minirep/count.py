@@ -1,9 +1,8 @@
-"""Counting what a network costs: parameters, and multiply-adds (which the papers call FLOPs).
+"""Count what a network costs: parameters, and multiply-adds (which the papers call FLOPs).
 
 Parameters are the learnable ones (of a batch norm: scale and shift). Multiply-adds are the products of convolutions and
-linear layers; biases, ReLU, pooling, softmax and the identity are free. The papers' totals also hold two operations for
-each element that passes a batch norm, so these are counted separately, as ``norm_ops``: the published figures are the
-sum.
+linear layers; biases, ReLU, pooling, softmax and the identity are not counted. The papers' totals also contain two
+operations for each element that passes a batch norm. They are ``norm_ops`` here; a published figure is the sum of both.
 """
 
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from .recipe import MELS
 
 @dataclass(frozen=True)
 class Cost:
-    """One row of the table: what a part of the network yields and costs for one example."""
+    """One row of the table: the output shape and the cost of a part of the network, for one example."""
 
     name: str
     shape: tuple[int, ...]  # of its output: (T, F, C), or (classes,)
@@ -29,7 +28,7 @@ class Cost:
 
 
 def parameters(conv: Conv) -> int:
-    """Learnable numbers of a convolution, its bias and its batch norm."""
+    """Count the learnable parameters of a convolution with its bias and its batch norm."""
     bias = 0 if conv.bias is None else conv.bias.size
     norm = 0 if conv.bn is None else conv.bn.scale.size + conv.bn.shift.size
     return conv.weight.size + bias + norm
@@ -40,7 +39,7 @@ def _norm_ops(conv: Conv, positions: int) -> int:
 
 
 def costs(network: Network, frames: int, mels: int = MELS) -> list[Cost]:
-    """Count the stem, the stages and the heads, for one example of ``frames`` x ``mels``."""
+    """Return the costs of the stem, each stage and each head, for one example of ``frames`` x ``mels``."""
     stem, t, f = network.stem, -(-frames // 2), -(-mels // 2)
     sums = parameters(stem), t * f * stem.weight.size, _norm_ops(stem, t * f)
     t, f = -(-t // 2), -(-f // 2)  # the pooling

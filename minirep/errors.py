@@ -11,7 +11,7 @@ class MinirepError(Exception):
 
 
 class MinirepWarning(UserWarning):
-    """A file may not be what was meant: it is truncated, or two files in one."""
+    """A warning that a file may not be what was meant: it is truncated, or contains two files."""
 
 
 class MissingExtra(MinirepError):

@@ -1,4 +1,4 @@
-"""Numbers that NumPy lacks: roots of fractions, arrays of double-doubles, and bfloat16.
+"""Numbers that NumPy lacks: square roots of fractions, arrays of double-doubles, and bfloat16.
 
 The proofs run `minirep.reparam` and `minirep.ops` on fractions. `minirep.fuse` merges float32 networks as
 double-doubles and rounds each weight once, at the end. A double-double is the unevaluated sum of two float64 and has
@@ -21,11 +21,11 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 Array = np.ndarray
 SPLITTER = 2.0**27 + 1  # Dekker's: cuts a float64 into two halves of 26 bits
-CHUNK = 1 << 20  # products worked on at a time in `_matmul`
+CHUNK = 1 << 20  # products computed at a time in `_matmul`
 
 
 def sqrt(x: Array) -> Array:
-    """Compute the square root; of exact fractions it is exact, and must be rational. Symbols take it themselves."""
+    """Compute square roots: of fractions exactly (ValueError if a root is irrational), of symbols as ``x ** (1/2)``."""
     if x.dtype != object:
         return np.sqrt(x)
     known = (Rational, float)
@@ -43,8 +43,8 @@ def _rational_root(value: Fraction) -> Fraction:
 def round_bfloat16(x: Array) -> Array:
     """Round float32 to the nearest bfloat16, ties to even; the result is float32 with 16 zero bits at its end.
 
-    bfloat16 is the upper half of a float32: its sign, its exponent, and 7 of its 23 fraction bits. Adding just under
-    half of the lower half's range, and one more if the upper half is odd, carries into the upper half where it should.
+    A bfloat16 is the upper half of a float32: its sign, its exponent, and 7 of its 23 fraction bits. Adding just under
+    half of the lower half's range, and one more if the upper half is odd, carries exactly if rounding goes up.
 
     >>> round_bfloat16(np.float32([1 + 2**-8, 1 + 3 * 2**-8, 3.14159]))  # two ties, and a number in between
     array([1.      , 1.015625, 3.140625], dtype=float32)
@@ -70,7 +70,7 @@ def two_product(a: Array, b: Array) -> tuple[Array, Array]:
 
 
 class DoubleDouble(NDArrayOperatorsMixin):
-    """An array of numbers ``high + low`` with ``low`` at most half a unit in the last place of ``high``."""
+    """An array of numbers ``high + low``; ``low`` is at most half a unit in the last place (ulp) of ``high``."""
 
     def __init__(self, high: Any, low: Any = 0.0):
         self.high = np.asarray(high, np.float64)
@@ -101,14 +101,13 @@ class DoubleDouble(NDArrayOperatorsMixin):
     def rounded(self, dtype: Any) -> Array:
         """Round each number once, to nearest, ties to even, to float16 or float32.
 
-        ``high`` alone may lie just between two numbers of the type, and ``low`` has the sign of the remainder: so
-        ``high`` is first moved to its neighbour with an odd last bit where ``low`` is not zero, which no later rounding
-        can undo.
+        Rounding ``high`` alone would go wrong halfway between two numbers of the type. So if ``low`` is not zero and
+        the last bit of ``high`` is even, ``high`` is first moved to its neighbour towards ``low`` (rounding to odd).
         """
         odd = self.high.view(np.int64) & 1 == 1
         toward = np.nextafter(self.high, np.copysign(np.inf, self.low))
         exact = (self.low == 0) | odd | ~np.isfinite(self.high)
-        with np.errstate(over="ignore"):  # what is too large for the type is infinite, and refused by who stores it
+        with np.errstate(over="ignore"):  # numbers too large for the type become infinite, and are never stored
             return np.where(exact, self.high, toward).astype(dtype)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **settings: Any) -> Any:
@@ -127,7 +126,7 @@ def _as_pair(x: Any) -> DoubleDouble:
 
 
 def _normal(high: Array, low: Array) -> DoubleDouble:
-    """The pair of a large and a small number, so that the small one is at most half a unit of the large one."""
+    """Return ``high + low`` as a double-double; ``high`` must be the larger number."""
     s = high + low
     return DoubleDouble(s, low - (s - high))
 
@@ -149,7 +148,7 @@ def _multiply(a: DoubleDouble, b: DoubleDouble) -> DoubleDouble:
 
 
 def _divide(a: DoubleDouble, b: DoubleDouble) -> DoubleDouble:
-    """Long division: a digit of 53 bits, what it leaves, and two more digits."""
+    """Divide by long division: three digits of 53 bits, each from the remainder that the last one leaves."""
     digits = []
     for _ in range(3):
         digits.append(a.high / b.high)
@@ -166,17 +165,17 @@ def _sqrt(a: DoubleDouble) -> DoubleDouble:
 
 
 def _matmul(a: DoubleDouble, b: DoubleDouble) -> DoubleDouble:
-    """(m, k) @ (k, n), or (k,) @ (k, n), precise enough for one rounding to float32.
+    """Multiply (m, k) or (k,) by (k, n), precisely enough for one rounding to float32.
 
-    The product is taken in float64, with a bound on its error (Higham, 2002, section 3.5); only where that bound leaves
-    the float32 open is it taken in double-double (Ziv, "Fast evaluation of elementary mathematical functions", 1991).
+    The product is computed in float64, with a bound on its error (Higham, 2002, section 3.5). If two float32 are within
+    it, double-double follows (Ziv, "Fast evaluation of elementary mathematical functions", 1991).
     """
     rows, k = a.shape if len(a.shape) == 2 else (1, len(a))
     high = a.high @ b.high
     bound = (k + 4) * 2.0**-53 * (np.abs(a.high) @ np.abs(b.high)) * (1 + 2.0**-20)
     with np.errstate(over="ignore"):
         open_ = (high - bound).astype(np.float32) != (high + bound).astype(np.float32)
-    if len(a.shape) == 1:  # a bias: more is added to it, so it is needed to all its digits
+    if len(a.shape) == 1:  # a bias: more is added to it, so all its digits are needed
         open_ = np.ones_like(open_)
     found = DoubleDouble(high.reshape(rows, -1), 0.0).copy()
     places = np.argwhere(open_.reshape(rows, -1))
@@ -189,7 +188,7 @@ def _matmul(a: DoubleDouble, b: DoubleDouble) -> DoubleDouble:
 
 
 def _sum_last(x: DoubleDouble) -> DoubleDouble:
-    """The sums along the last axis, by adding halves to each other."""
+    """Return the sums along the last axis, computed by adding one half to the other (pairwise summation)."""
     while x.shape[-1] > 1:
         half = x.shape[-1] // 2
         rest = x[..., 2 * half :]

@@ -1,4 +1,4 @@
-"""Every picture that minirep draws, by Matplotlib (extra ``plot``), which is imported when the first one is drawn."""
+"""The pictures that minirep draws with Matplotlib (extra ``plot``), which is imported for the first one."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from .proof.verify import Report
 
 MAX_NAMES = 400  # labels along an axis of a confusion matrix
-CELL = (0.42, 0.13)  # inches a class in the picture of a few, and of many: the least that a label can be read in
+CELL = (0.42, 0.13)  # inches per class in a picture of few classes, and of many: the smallest readable label
 MAX_COLUMNS = 1600  # of the log-mel of a long recording
 MAX_LANES = 24  # labels under it
 TICKS = (100, 300, 1000, 3000, 10000)  # Hz
 
 
 def picture_format(path) -> str:
-    """Return the format in a picture's name, if it can be drawn; call it before the work on the picture."""
+    """Return the picture format that ``path`` ends in; raise a MinirepError if it cannot be drawn or written."""
     writable(path)
     known = figure_type()().canvas.get_supported_filetypes()
     form = Path(path).suffix[1:].lower()
@@ -39,9 +39,9 @@ def picture_format(path) -> str:
 
 
 def figure_type():
-    """Return Matplotlib's Figure; MissingExtra where it is not installed."""
+    """Return Matplotlib's Figure; raise MissingExtra if Matplotlib is not installed."""
     try:
-        from matplotlib.figure import Figure  # on its own, without a screen or anything shared
+        from matplotlib.figure import Figure  # without pyplot, which needs a screen and shares state
     except ImportError as error:
         raise MissingExtra("matplotlib", "plot", "drawing a picture") from error
     return Figure
@@ -50,22 +50,22 @@ def figure_type():
 def _save(figure, path, dpi: int = 100) -> None:
     form = picture_format(path)
     with replacing(path) as file, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # a script that the font has not is drawn as boxes
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # characters that the font lacks are drawn as boxes
         figure.savefig(file, format=form, dpi=dpi)
 
 
 def draw_confusion(matrix: np.ndarray, labels, path, title: str = "") -> None:
     """Write a picture of a confusion matrix (C, C), rows true and columns predicted, to ``path`` (.png, .svg, .pdf).
 
-    A cell's shade is its share of its row, so that rare classes show as well as frequent ones. Up to 30 classes, the
-    cells contain the numbers.
+    The shade of a cell is its share of its row, so that rare classes are as visible as frequent ones. With up to 30
+    classes, the cells contain the counts.
     """
     classes = len(matrix)
     ticks = range(0, classes, -(-classes // MAX_NAMES))
     names = [shorten(printable(labels[i]), 30) for i in ticks]
     inches = np.interp(classes, [12, 60], CELL)  # a class
     points = min(10, inches * 72 * 0.75)  # the size of letters
-    # The room for labels and axes' names is set here: having it found takes Matplotlib a minute for 309 labels.
+    # The room for labels and axis names is computed here: Matplotlib would take a minute for 309 labels.
     side, room = inches * min(classes, MAX_NAMES), 0.8 + max(map(cells, names)) * points * 0.6 / 72
     width, height = max(3, room + side + 0.2), room + side + 0.5
     figure = figure_type()(figsize=(width, height))
@@ -84,9 +84,9 @@ def draw_confusion(matrix: np.ndarray, labels, path, title: str = "") -> None:
 
 
 def draw_calibration(calibration: Calibration, path, title: str = "") -> None:
-    """Write a reliability diagram to ``path``: the share of right answers over the probability given.
+    """Write a reliability diagram (Guo et al., 2017) to ``path``: the share of right answers against the probability.
 
-    Bars on the diagonal are honest; below it the network is too sure of itself. Under it, how many clips a bar is of.
+    Bars on the diagonal are well calibrated; bars below it are overconfident. A histogram shows the clips in each bar.
     """
     count, confidence, right = calibration.count, calibration.confidence, calibration.right
     edges = np.linspace(0, 1, len(count) + 1)
@@ -104,19 +104,19 @@ def draw_calibration(calibration: Calibration, path, title: str = "") -> None:
 
 
 class LongLogMel:
-    """The log-mel of a whole recording in at most 1600 columns: each shows the loudest of its frames, band by band."""
+    """The log-mel of a whole recording in at most 1600 columns: each shows the maximum of its frames in each band."""
 
     def __init__(self, seconds: float, recipe: Recipe):
         self.seconds, self.recipe = seconds, recipe
         self._frames = 1 + int(seconds * recipe.rate / recipe.hop)
         self._per_column = -(-self._frames // MAX_COLUMNS)
-        # Frames at a window's end that see the silence behind it; the next window has them whole.
+        # Frames at the end of a window that zeros pad; the next window has them without zeros.
         self._cut = -(-recipe.window // recipe.hop)
         self._painted = 0  # frames
         self.columns = np.full((-(-self._frames // self._per_column), MELS), np.log(FLOOR), np.float32)
 
     def add(self, start: float, log_mel: np.ndarray, last: bool = False) -> None:
-        """Paint those frames of a window that no earlier one has shown; it begins at ``start`` (seconds)."""
+        """Add those frames of a window (frames, 128) that no earlier one had; it starts at ``start`` seconds."""
         first = round(start * self.recipe.rate / self.recipe.hop)
         stop = min(first + len(log_mel) - (0 if last else self._cut), self._frames)
         begin = max(first, self._painted)
@@ -127,7 +127,7 @@ class LongLogMel:
 
 
 def draw_timeline(picture: LongLogMel, events: list[Event], path, title: str = "") -> None:
-    """Write the picture with the events in lanes under it, one a label, to ``path`` (.png, .svg, .pdf)."""
+    """Write the log-mel with the events below it, one lane per label, to ``path`` (.png, .svg, .pdf)."""
     lanes = _lanes(events)
     height = 0.28 * max(1, len(lanes))
     figure = figure_type()(figsize=(12, 3.6 + height), layout="constrained")
@@ -139,7 +139,7 @@ def draw_timeline(picture: LongLogMel, events: list[Event], path, title: str = "
 
 
 def _lanes(events: list[Event]) -> list[tuple[str, list[Event]]]:
-    """(label, its events): the longest come first, and those that do not fit are omitted."""
+    """Return (label, its events) in order of total duration, longest first; labels that do not fit are omitted."""
     heads = {event.head for event in events}
     lanes: dict[str, list[Event]] = {}
     for event in events:
@@ -148,7 +148,7 @@ def _lanes(events: list[Event]) -> list[tuple[str, list[Event]]]:
 
 
 def _draw_log_mel(axes, picture: LongLogMel) -> None:
-    # The quietest of a recording is often digital silence, at ln(1e-6): shades are for what lies above the background.
+    # The quietest part is often digital silence, at ln(1e-6): the shades are for what is above the background.
     low, high = np.percentile(picture.columns, [5, 99.9])
     shades = {"cmap": "magma", "vmin": min(low, high - 1), "vmax": high, "interpolation": "nearest"}
     axes.imshow(picture.columns.T, origin="lower", aspect="auto", extent=(0, picture.seconds, 0, MELS), **shades)
@@ -160,7 +160,7 @@ def _draw_log_mel(axes, picture: LongLogMel) -> None:
 
 
 def _draw_lanes(axes, lanes: list[tuple[str, list[Event]]], seconds: float) -> None:
-    for lane, (_, events) in enumerate(lanes):  # what is shorter than a dot would not be seen
+    for lane, (_, events) in enumerate(lanes):  # an event shorter than a dot would be invisible
         spans = [(event.start, max(event.seconds, seconds / 800)) for event in events]
         axes.broken_barh(spans, (lane - 0.4, 0.8), facecolors=f"C{lane % 10}")
     axes.set_yticks(range(len(lanes)), [label for label, _ in lanes])
@@ -173,7 +173,7 @@ def _draw_lanes(axes, lanes: list[tuple[str, list[Event]]], seconds: float) -> N
 
 
 def _time(t: float, seconds: float) -> str:
-    """A time on an axis of so many seconds."""
+    """Return the tick label of a time ``t`` on an axis of so many seconds."""
     if seconds < 60:
         return f"{t:g}"
     minutes, rest = divmod(round(t), 60)
@@ -181,7 +181,7 @@ def _time(t: float, seconds: float) -> str:
 
 
 def draw_verification(report: Report, layer: Depthwise, path) -> None:
-    """Write errors beside their bounds, block by block, and one kernel: its branches, and what they merge to."""
+    """Write a picture to ``path``: the error and the bound of each block, and a kernel with its branches."""
     figure = figure_type()(figsize=(13, 5.2), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     _draw_errors(left, report)
@@ -194,7 +194,7 @@ def _draw_errors(axes, report: Report) -> None:
         found = [(row.name, row.rounding if report.merged else row.fused) for row in rows]
         names, differences = zip(*[(name, d) for name, d in found if d is not None])
         axes.plot(names, [d.bound for d in differences], "_", color=color, ms=11, mew=2, label=f"{precision}: bound")
-        # No difference at all has no place on a logarithmic axis: such a block shows its bound alone.
+        # A logarithmic axis has no 0: a block without any difference shows its bound alone.
         errors = [d.absolute or np.nan for d in differences]
         axes.plot(names, errors, "o", color=color, ms=5, label=f"{precision}: largest difference")
     title = "Computed against exact" if report.merged else "Merged against unmerged, the same input given to both"
@@ -205,7 +205,7 @@ def _draw_errors(axes, report: Report) -> None:
 
 
 def _draw_kernel(axes, layer: Depthwise) -> None:
-    """The first channel of a layer: each branch with its batch norm folded, and their sum."""
+    """Draw the first channel of a layer: each branch with its batch norm folded, and their sum."""
     merged = absorb_identity(merge_branches(layer)).branches[0].weight[:, 0]
     half = len(merged) // 2
     taps = np.arange(len(merged)) - half

@@ -1,11 +1,11 @@
 """From samples to the log-mel spectrogram, the input of the networks.
 
-A short-time Fourier transform (STFT) gives the strength of every frequency in short overlapping frames. A mel filter
-bank sums them up in 128 triangular bands, fine at low and coarse at high frequencies, as hearing does. The logarithm
-turns ratios of loudness into differences. The result has one row a frame and one column a band.
+A short-time Fourier transform (STFT) gives the magnitude of every frequency in short overlapping frames. A mel filter
+bank sums them up in 128 triangular bands, narrow at low and wide at high frequencies, like those of human hearing. The
+logarithm turns ratios of loudness into differences. The result has one row per frame and one column per band.
 
-The mel scale is that of Young et al., "The HTK Book", section 5.4. Everything is computed in float64: a quiet band is
-a small difference of large numbers, so that float32 is off by up to 4e-3 in the logarithm, float64 by less than 1e-6.
+The mel scale is that of Young et al., "The HTK Book", section 5.4. Everything is computed in float64. In float32 the
+logarithm is off by up to 4e-3, in float64 by less than 1e-6: a quiet band is a small difference of large numbers.
 """
 
 from functools import lru_cache
@@ -17,10 +17,10 @@ from .audio.resample import resample
 from .network import Array
 from .recipe import MELS, Recipe, get_recipe
 
-FFT_SIZE = 2048  # samples under one transform: the window, then zeros, which only interpolates the spectrum
+FFT_SIZE = 2048  # samples in one transform: the window, then zeros (zero-padding only interpolates the spectrum)
 FLOOR = 1e-6  # added before the logarithm, so that silence is finite: ln(1e-6) = -13.8
 BLOCK = 64  # frames transformed at a time: a block's spectra (64 x 1025 complex) stay in the cache
-GROUP = 16  # mel bands that are summed up together
+GROUP = 16  # mel bands summed up together; these groups hold less than a tenth of the filter bank, the rest is zeros
 
 
 def hertz_to_mel(hertz: Array | float) -> Array:
@@ -41,8 +41,8 @@ def mel_to_hertz(mel: Array | float) -> Array:
 def mel_bands(rate: int, bands: int = MELS) -> Array:
     """Return the mel filter bank as a matrix (1025, bands): the weight of each FFT bin in each band.
 
-    ``bands + 2`` points lie evenly on the mel scale from 0 Hz to ``rate / 2``; band b rises from point b to 1 at point
-    b + 1 and falls to 0 at point b + 2.
+    ``bands + 2`` points are evenly spaced on the mel scale from 0 Hz to ``rate / 2``. Band b rises from 0 at point b to
+    1 at point b + 1, and falls to 0 at point b + 2.
     """
     bins = np.linspace(0.0, rate / 2, FFT_SIZE // 2 + 1)[:, None]  # (1025, 1) Hz
     points = mel_to_hertz(np.linspace(0.0, hertz_to_mel(rate / 2), bands + 2))
@@ -54,10 +54,7 @@ def mel_bands(rate: int, bands: int = MELS) -> Array:
 
 @lru_cache(maxsize=8)
 def band_groups(rate: int) -> list[tuple[slice, slice, Array]]:
-    """Return (bands, bins, weights) of a few neighbouring bands at a time, with only the bins that they reach.
-
-    Nearly all of the matrix of `mel_bands` is zeros; these groups hold less than a tenth of it.
-    """
+    """Return (bands, bins, weights) for each group of neighbouring mel bands, with only the bins that they cover."""
     groups = []
     for first in range(0, MELS, GROUP):
         weights = mel_bands(rate)[:, first : first + GROUP]
@@ -87,9 +84,9 @@ def log_mel(samples: Array, recipe: Recipe | str) -> Array:
 
 
 def cut_frames(samples: Array, first: int, last: int, recipe: Recipe) -> Array:
-    """Cut the samples under the windows of the frames [first, last): (last - first, window) float64.
+    """Return the samples in the windows of frames ``first`` to ``last - 1``: (last - first, window) float64.
 
-    A transform of 2048 samples has the window in its middle. Where the window lies changes phases, not magnitudes.
+    A window is placed as if it were in the middle of its transform. Its place there changes phases, not magnitudes.
     """
     start = first * recipe.hop - centre_offset(recipe)
     stop = (last - 1) * recipe.hop - centre_offset(recipe) + recipe.window
@@ -100,15 +97,15 @@ def cut_frames(samples: Array, first: int, last: int, recipe: Recipe) -> Array:
 
 
 def centre_offset(recipe: Recipe) -> int:
-    """Return the samples from the start of a frame's window to the sample that the frame is centred on."""
+    """Return the number of samples from the start of a frame's window to the sample that the frame is centred on."""
     return FFT_SIZE // 2 - (FFT_SIZE - recipe.window) // 2
 
 
 def log_mel_of_frames(frames: Array, recipe: Recipe) -> Array:
-    """Compute rows of the log-mel spectrogram from the samples under their windows: (n, window) -> (n, 128) float32.
+    """Compute rows of the log-mel spectrogram from the samples in their windows: (n, window) -> (n, 128) float32.
 
-    A row is the same, bit for bit, whichever frames come with it (`minirep.stream` computes each only once). How a
-    matrix product rounds depends on the sizes of its matrices, which are always ``BLOCK`` rows here.
+    A row is the same, bit for bit, whichever other frames are passed; `minirep.stream` relies on it. The rounding
+    errors of a matrix product depend on its size, so every product here has ``BLOCK`` rows.
     """
     window = hann(recipe.window)
     out = np.empty((len(frames), MELS), np.float32)
@@ -123,10 +120,9 @@ def log_mel_of_frames(frames: Array, recipe: Recipe) -> Array:
 
 
 def view_starts(length: int, recipe: Recipe, views: int) -> list[int]:
-    """Return where views of a recording of ``length`` samples (at least one clip) start: evenly spaced, ends included.
+    """Return the first samples of evenly spaced views of a recording of ``length`` samples (at least one clip).
 
-    >>> from minirep.recipe import RECIPES
-    >>> view_starts(200000, RECIPES["vggsound"], 2)
+    >>> view_starts(200000, get_recipe("vggsound"), 2)
     [0, 118096]
     """
     return [int(start) for start in np.linspace(0, length - recipe.clip, views)]
@@ -140,17 +136,22 @@ def log_mel_views(
     Parameters
     ----------
     samples : array (n,) or Recording
-        Mono. They are resampled if the recipe has another rate. Only the samples of the views are read.
+        Mono, floats in [-1, 1] or integers. They are resampled if the recipe has another rate.
     rate : int or None
-        Samples a second; None for a `minirep.audio.Recording`, which has its own.
+        Sample rate in Hz; None for a `minirep.audio.Recording`, which has its own.
     recipe : Recipe or str
     views : int, optional
-        Evenly spaced stretches of one clip; by default the recipe's number.
+        Number of evenly spaced views, each one clip long; by default the recipe's number.
 
     Returns
     -------
     (V, frames, 128) float32
-        A recording shorter than a clip gives V equal views, filled up with its last frame (or sample: see `Recipe`).
+        The V views of a recording shorter than a clip are equal, padded with its last frame or sample (see `Recipe`).
+
+    Raises
+    ------
+    MinirepError
+        For samples, a rate or a number of views that cannot be used, or an unknown recipe.
     """
     recipe = get_recipe(recipe)
     views = recipe.count_views(views)
@@ -167,5 +168,5 @@ def log_mel_views(
 
 
 def pad_frames(frames: Array, recipe: Recipe) -> Array:
-    """Repeat the last frame up to the recipe's number of frames: (t, 128) -> (frames, 128)."""
+    """Repeat the last frame, or cut off frames, to the recipe's number of frames: (t, 128) -> (frames, 128)."""
     return np.pad(frames[: recipe.frames], ((0, max(0, recipe.frames - len(frames))), (0, 0)), mode="edge")

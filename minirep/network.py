@@ -8,15 +8,14 @@
           paths             each a cascade of Depthwise layers: branches along one axis, summed
           expand_project    1 x 1 Convs: C to 4C channels and back, or the one that both collapse to
           shortcut          1 x 1 Conv, or nothing: the identity
-      heads                 Linear per head, behind average pooling
+      heads                 Linear per head, after average pooling
 
-AudioRepInceptionNeXt's block has one path of two layers (time, frequency) with several branches and the identity in
-each; AudioInceptionNeXt's has several paths of two layers with one branch each and no identity, and no ReLU after
-``entry`` and after the expanding convolution. There is no other difference, and each layer has its own axis.
-There is no flag for "merged": `minirep.fuse` maps a tree to a tree, and both go through this one forward pass.
+AudioRepInceptionNeXt's block has one path of two layers (time, frequency), each with several branches and the identity.
+AudioInceptionNeXt's has several paths of two layers, each with one branch and no identity. It has no ReLU after
+``entry`` or after the expanding convolution. There is no other difference.
+There is no flag for "merged": `minirep.fuse` maps a tree to a tree, and both run in this one forward pass.
 
-Source: Lau, Rehman, Po, "AudioRepInceptionNeXt", 2024, section 3; AudioInceptionNeXt: Lau, Rehman, Xie, Ma, 2023,
-section 2.
+Sources: Lau et al., "AudioRepInceptionNeXt", 2024, section 3; Lau et al., "AudioInceptionNeXt", 2023, section 2.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class BatchNorm:
-    """Batch norm as evaluated: fixed statistics per channel."""
+    """Batch normalization at inference, with fixed statistics per channel."""
 
     scale: Array  # (C,)
     shift: Array  # (C,)
@@ -47,12 +46,9 @@ class BatchNorm:
 
 @dataclass(frozen=True)
 class Conv:
-    """A convolution and what follows it.
+    """A convolution, and the bias, batch norm and ReLU that may follow it."""
 
-    weight: (Cin, Cout) for a 1 x 1 convolution; (k, C) for a depthwise one; (kt, kf, Cin, Cout) for the stem.
-    """
-
-    weight: Array
+    weight: Array  # (Cin, Cout) of a 1 x 1 convolution; (k, C) of a depthwise one; (kt, kf, Cin, Cout) of the stem
     bias: Array | None = None  # (Cout,)
     bn: BatchNorm | None = None
     relu: bool = False
@@ -61,7 +57,7 @@ class Conv:
 
 @dataclass(frozen=True)
 class Depthwise:
-    """ReLU of the sum of depthwise branches that read the same input, and of that input itself where ``identity``."""
+    """ReLU of a sum of depthwise branches that read the same input; ``identity`` adds that input itself."""
 
     axis: str  # "time" or "frequency"
     branches: tuple[Conv, ...]
@@ -96,15 +92,19 @@ class Block:
 
 @dataclass(frozen=True)
 class Linear:
-    """weight (C, classes), bias (classes,)."""
+    """A linear (fully connected) layer."""
 
-    weight: Array
-    bias: Array
+    weight: Array  # (C, classes)
+    bias: Array  # (classes,)
 
 
 @dataclass(frozen=True)
 class Network:
-    """The whole tree. ``pool``: the head's pooling window over (T, F)."""
+    """A whole network as a tree of weights; `minirep.stages` runs it, and `minirep.fuse` merges it.
+
+    ``pool`` is the average-pooling window of the heads over (T, F), in positions of the last stage. ``heads`` contains
+    the `Linear` layer of each head by its name, such as "class".
+    """
 
     stem: Conv
     stages: tuple[tuple[Block, ...], ...]
@@ -113,6 +113,7 @@ class Network:
 
     @property
     def dtype(self) -> np.dtype:
+        """Data type of the weights and the activations."""
         return self.stem.weight.dtype
 
     @property
@@ -122,7 +123,7 @@ class Network:
 
     @property
     def blocks(self) -> dict[str, Block]:
-        """Every block by its path in the tree, "stages.0.2", in the order of the forward pass."""
+        """Every block by its path in the tree, such as "stages.0.2", in the order of the forward pass."""
         return {f"stages.{i}.{j}": block for i, stage in enumerate(self.stages) for j, block in enumerate(stage)}
 
     @property
@@ -141,7 +142,7 @@ class Network:
 
 
 def block_forward(block: Block, x: Array, ops: Any = numpy_ops) -> Array:
-    """Run one block: (N, T, F, Cin) -> (N, T / stride, F / stride, C)."""
+    """Run one block: (N, T, F, Cin) -> (N, ceil(T / stride), ceil(F / stride), C)."""
     entered = ops.pointwise(x, block.entry, block.stride)  # (N, T', F', C)
     total = None
     for path in block.paths:
@@ -160,15 +161,19 @@ def stages(network: Network, log_mels: Array, ops: Any = numpy_ops) -> Iterator[
     ----------
     network : Network
     log_mels : array (N, frames, 128), or one example (frames, 128)
-        Stage i has 1 / 2^(i + 1) of its resolution.
     ops : module or object
-        The operations of `minirep.ops`.
+        The backend: it has the operations of `minirep.ops`.
+
+    Raises
+    ------
+    MinirepError
+        For anything but a network, or an array of another shape.
     """
     return stage_ends(network, walk(as_network(network), as_input(network, log_mels), ops))
 
 
 def walk(network: Network, x: Any, ops: Any = numpy_ops) -> Iterator[tuple[str, Any]]:
-    """Run the network on an input (N, T, F, 1), or what represents one in ``ops``, and yield after every block."""
+    """Run the network on an input (N, T, F, 1), or its counterpart in ``ops``; yield (name, y) after every block."""
     x = ops.stem(x, network.stem)  # (N, T / 4, F / 4, w)
     yield "stem", x
     for name, block in network.blocks.items():  # "stages.0.0" ... "stages.3.2"
@@ -177,13 +182,13 @@ def walk(network: Network, x: Any, ops: Any = numpy_ops) -> Iterator[tuple[str, 
 
 
 def stage_ends(network: Network, steps: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
-    """Yield the stem of a walk, and the outputs of the last block of each stage as "stage1" to "stage4"."""
+    """Yield from a walk the outputs of the stem and of the last block of each stage, named "stem", "stage1" ..."""
     names = {f"stages.{i}.{len(blocks) - 1}": f"stage{i + 1}" for i, blocks in enumerate(network.stages)}
     return ((names.get(name, name), x) for name, x in steps if name == "stem" or name in names)
 
 
 def features(network: Network, log_mels: Array, ops: Any = numpy_ops) -> Array:
-    """Return the last stage's output, (N, T, F, C); no earlier one is kept."""
+    """Return the output of the last stage, (N, T, F, C); earlier outputs are not kept."""
     ((_, x),) = deque(stages(network, log_mels, ops), maxlen=1)
     return x
 
@@ -195,7 +200,7 @@ def forward(network: Network, log_mels: Array, ops: Any = numpy_ops) -> dict[str
 
 
 def as_network(network: Network) -> Network:
-    """Return the network itself; MinirepError for anything else."""
+    """Return the network itself; raise a MinirepError for anything else."""
     found = type(network).__name__
     expect(isinstance(network, Network), f"found a {found}, expected a Network (a classifier's is clf.network)")
     return network

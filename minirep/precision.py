@@ -1,9 +1,9 @@
 """The precision of a network: float32, or bfloat16 for the 1 x 1 convolutions, which are almost all of its arithmetic.
 
 In bfloat16, the two factors of every product in a 1 x 1 convolution of a block are rounded to 8 significant bits: its
-weights once, when the model is loaded, and its input each time it runs. Products and sums are float32, and so is all
+weights once, when the model is loaded, and its input each time it runs. Products and sums are float32. So is everything
 else: the stem, depthwise convolutions, biases, residuals, the head. Processors with instructions for bfloat16 multiply
-twice as many of these numbers at a time; all others get the same numbers by rounding float32. `minirep.proof.bounds`
+twice as many of these numbers at a time; on all others, float32 is rounded to the same numbers. `minirep.proof.bounds`
 bounds the effect of the rounding.
 
 Source: Kalamkar et al., "A Study of BFLOAT16 for Deep Learning Training", 2019, section 3.
@@ -30,8 +30,8 @@ def precision_of(network: Network) -> str:
 def as_precision(network: Network, precision: str) -> Network:
     """Return the network in a precision; merge it first (`minirep.fuse`), as rounded weights cannot be merged any more.
 
-    Raises MinirepError for another precision than float32 and bfloat16, for a network of another type than float32,
-    which would be rounded without a word, and for weights that are too large for bfloat16.
+    Raises a MinirepError for a precision other than float32 and bfloat16, for a network of another type than float32,
+    which would be rounded silently, and for weights that are too large for bfloat16.
     """
     expect(precision in PRECISIONS, f"precision: found {precision!r}, expected {' or '.join(PRECISIONS)}")
     found = precision_of(network)

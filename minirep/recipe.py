@@ -13,7 +13,7 @@ from typing import Any
 
 from .errors import expect
 
-# Bounds, lest a small file ask for memory without end; the published recipes have 512 frames and 10 views at most.
+# Bounds, so that a small file cannot request too much memory; the published recipes have at most 512 frames, 10 views.
 MAX_FRAMES = 1 << 15  # of a view
 MAX_ALL_FRAMES = 1 << 17  # of all views together: 64 MiB
 MAX_CLIP = 1 << 22  # samples: 4 minutes at 16 kHz
@@ -22,21 +22,26 @@ MELS = 128  # mel bands of every recipe: the frequency axis of every network
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a recording becomes log-mel views.
+    """The settings that turn a recording into log-mel views.
 
     Parameters
     ----------
     name : str
     rate : int
-        Samples a second.
+        Sample rate in Hz.
     clip_seconds, window_ms, hop_ms : float
-        Length of a view, of the window of the Fourier transform, and the distance between windows.
+        Length of a view in seconds; window and hop of the short-time Fourier transform in milliseconds.
     frames, views : int
-        Frames of a log-mel; number of views of a recording in testing.
+        Number of frames in a log-mel, and of views of a recording at test time.
     heads : dict of str to int
         Number of classes of each head.
     repeat : str
-        What fills up a recording shorter than a clip: its last log-mel "frame", or its last "sample".
+        What a recording shorter than a clip is padded with: its last log-mel "frame", or its last "sample".
+
+    Raises
+    ------
+    MinirepError
+        For a setting of the wrong type or out of range.
 
     Examples
     --------
@@ -84,11 +89,11 @@ class Recipe:
 
     @property
     def clip(self) -> int:
-        """Samples of one clip; a view is one sample shorter, as in the authors' loaders."""
+        """Samples in one clip; a view is one sample shorter, as in the authors' loaders."""
         return round(self.clip_seconds * self.rate)
 
     def count_views(self, wanted: int | None) -> int:
-        """Return the number of views wanted, or the recipe's; their log-mels together must fit into memory."""
+        """Return ``wanted``, or for None the recipe's number of views; raise a MinirepError if it is out of range."""
         views, most = self.views if wanted is None else wanted, MAX_ALL_FRAMES // self.frames
         fits = isinstance(views, Integral) and not isinstance(views, bool) and 1 <= views <= most
         expect(fits, f"views: found {views!r} of {self.frames} frames, expected a whole number from 1 to {most}")
@@ -107,7 +112,7 @@ RECIPES = {recipe.name: recipe for recipe in _PUBLISHED}
 
 
 def get_recipe(recipe: "Recipe | str") -> Recipe:
-    """Return the recipe itself, or the published one of that name."""
+    """Return the recipe itself, or the published one of that name; raise a MinirepError if there is none."""
     if isinstance(recipe, Recipe):
         return recipe
     expect(recipe in RECIPES, f"unknown recipe {recipe!r}; expected one of {', '.join(RECIPES)}")
@@ -120,11 +125,11 @@ def _class_names() -> Any:  # {name of a recipe, or "recipe/head": names}
 
 
 def published_labels(recipe_name: str) -> dict[str, tuple[str, ...]]:
-    """Return the class names of a published recipe in index order, per head: facts of the public data sets."""
+    """Return {head: class names in index order} of a published recipe, as its public data set defines them."""
     heads, names = get_recipe(recipe_name).heads, _class_names()
     return {h: tuple(names[recipe_name if h == "class" else f"{recipe_name}/{h}"]) for h in heads}
 
 
 def numbered_labels(heads: dict[str, int]) -> dict[str, tuple[str, ...]]:
-    """Return stand-in labels "class 0", "class 1" ... where no names are known."""
+    """Return placeholder labels "class 0", "class 1" ... for heads whose class names are unknown."""
     return {head: tuple(f"{head} {i}" for i in range(classes)) for head, classes in heads.items()}

@@ -1,7 +1,7 @@
 """Merging: an equal network with fewer parts ("structural reparameterization", Ding et al., RepVGG, 2021, section 3.3).
 
-Four facts carry it, each a small pure function here; `fuse` composes them over the tree. All of them are about linear
-maps, so none of them reaches across a ReLU. Every function returns new nodes.
+It uses four facts, each in a small pure function here; `fuse` applies them to the whole tree. All four are about linear
+maps, so none of them applies across a ReLU. Every function returns new nodes.
 
     fold       batch norm after a convolution is a convolution with a bias
     pad        a kernel with zeros around it is the same kernel
@@ -24,8 +24,8 @@ from .tree import map_tree, rounded_once
 def fold(conv: Conv) -> Conv:
     """Fold a batch norm into the convolution before it.
 
-    BN(W x + b) = (W x + b - mean) * s + shift with s = scale / sqrt(variance + eps): a kernel W s and a bias
-    (b - mean) s + shift. A convolution without batch norm gets a bias of zeros if it has none.
+    BN(W x + b) = (W x + b - mean) * s + shift with s = scale / sqrt(variance + eps). So the new kernel is W s, and the
+    new bias is (b - mean) s + shift. A convolution without batch norm gets a bias of zeros if it has none.
     """
     bias = np.zeros(conv.weight.shape[-1], conv.weight.dtype) if conv.bias is None else conv.bias
     if conv.bn is None:
@@ -35,13 +35,13 @@ def fold(conv: Conv) -> Conv:
 
 
 def pad_kernel(kernel: Array, size: int) -> Array:
-    """Pad a depthwise kernel (k, C) with as many zeros at both ends, up to ``size`` taps: its centre stays."""
+    """Pad a depthwise kernel with equally many zeros at both ends, (k, C) -> (size, C): its centre stays the centre."""
     extra = (size - len(kernel)) // 2
     return np.pad(kernel, ((extra, extra), (0, 0)))
 
 
 def merge_branches(layer: Depthwise) -> Depthwise:
-    """Merge branches: fold each, pad all to the largest, add kernels and biases. The identity stays beside the sum."""
+    """Merge branches: fold each, pad all to the largest, add kernels and biases. The identity remains separate."""
     linear = not any(branch.relu for branch in layer.branches)
     expect(linear, "fuse: found a ReLU on a depthwise branch; expected linear branches, whose kernels add up")
     folded = tuple(map(fold, layer.branches))
@@ -53,7 +53,7 @@ def merge_branches(layer: Depthwise) -> Depthwise:
 
 
 def absorb_identity(layer: Depthwise) -> Depthwise:
-    """Absorb the identity beside a single kernel: it is a 1 on the kernel's centre tap."""
+    """Add the identity to the single kernel of a layer: it is a 1 on the kernel's centre tap."""
     if not layer.identity:
         return layer
     (conv,) = layer.branches
@@ -72,7 +72,7 @@ def collapse(first: Conv, second: Conv) -> Conv:
 
 
 def collapse_linear(convs: tuple[Conv, ...]) -> tuple[Conv, ...]:
-    """Collapse neighbours with no ReLU between them: AudioInceptionNeXt's expand and project, 8 C^2 products to C^2."""
+    """Collapse neighbours without a ReLU between them: C^2 products replace 8 C^2 in a block of AudioInceptionNeXt."""
     merged = list(convs[:1])
     for conv in convs[1:]:
         merged[-1:] = [merged[-1], conv] if merged[-1].relu else [collapse(merged[-1], conv)]
@@ -84,7 +84,7 @@ def fold_block(block: Block) -> Block:
     return map_tree(block, lambda _, node: fold(node) if isinstance(node, Conv) else node)
 
 
-# The steps of merging, one upon the other: `fuse_block` takes them all, `minirep verify` looks at each.
+# The steps of merging, in order: `fuse_block` applies them all, `minirep verify` checks each.
 STEPS: dict[str, Callable[[Block], Block]] = {
     "fold": fold_block,
     "merge": lambda block: block.map_layers(merge_branches),
@@ -94,17 +94,22 @@ STEPS: dict[str, Callable[[Block], Block]] = {
 
 
 def fuse_block(block: Block) -> Block:
-    """Merge a block: no batch norms, one kernel per depthwise layer, no 1 x 1 convolutions in a row without a ReLU."""
+    """Merge a block: no batch norms, one kernel per depthwise layer, a ReLU between any two 1 x 1 convolutions."""
     return rounded_once(lambda wide: reduce(lambda done, step: step(done), STEPS.values(), wide), block)
 
 
 def fuse(network: Network) -> Network:
-    """Merge a network: return one that computes the same function with fewer parts. Fusing twice changes nothing.
+    """Merge a network into one that computes the same function with fewer parts. Fusing twice changes nothing.
 
     Parameters
     ----------
     network : Network
-        It is not changed. Each weight of the merged network is rounded once (`minirep.exact`).
+        It is not changed.
+
+    Returns
+    -------
+    Network
+        Each of its weights is rounded once (`minirep.exact`).
 
     Raises
     ------
@@ -115,7 +120,7 @@ def fuse(network: Network) -> Network:
 
 
 def is_fused(network: Network) -> bool:
-    """Return whether `fuse` has nothing left to merge: no batch norm, branch, identity, or linear neighbours."""
+    """Return whether `fuse` has nothing to merge: no batch norms, second branches, identities or linear neighbours."""
     return (
         all(conv.bn is None for conv in network.convs)
         and all(len(layer.branches) == 1 and not layer.identity for layer in network.layers)
@@ -124,5 +129,5 @@ def is_fused(network: Network) -> bool:
 
 
 def merge_only(network: Network) -> Network:
-    """Merge only the branches, as the authors do: every other batch norm and the identity stay."""
+    """Merge only the branches, as the authors do; all other batch norms and the identity remain."""
     return network.map_blocks(STEPS["merge"])

@@ -1,4 +1,4 @@
-"""Sound without an end: windows slide over it, and what they recognise becomes events with a start and an end.
+"""Sound without an end: windows slide over it, and the labels found in them become events with a start and an end.
 
     blocks of samples -> StreamResampler -> samples at the recipe's rate
                       -> SlidingLogMel   -> a log-mel for each window, a new one every hop
@@ -6,8 +6,8 @@
                       -> EventTracker    -> events
 
 Memory does not grow with time: only one window, and the samples that the resampler needs, are kept.
-A window is classified as `minirep.Classifier.classify` would classify it if it were cut out: its log-mel is the same,
-bit for bit, although neighbours share most of their frames and each of those is computed once.
+A window gets the same log-mel, bit for bit, as in a file of its own that `minirep.Classifier.classify` classifies.
+Neighbouring windows share most of their frames, and each shared frame is computed only once.
 """
 
 import math
@@ -27,10 +27,10 @@ from .frontend import centre_offset, cut_frames, log_mel_of_frames, log_mel_view
 from .recipe import MELS, Recipe
 
 HOP = 0.25  # seconds from one window to the next
-THRESHOLD = 0.5  # the probability from which on a sound counts as heard, where the model does not say another
+THRESHOLD = 0.5  # the probability at which an event starts, unless the model has a threshold of its own
 SMOOTH = 3  # windows whose probabilities are averaged
-IGNORED = ("silence", "unknown")  # labels for what is no event
-RELEASE = 0.5  # an event goes on while its probability is above this part of the threshold
+IGNORED = ("silence", "unknown")  # labels that start no event
+RELEASE = 0.5  # an event continues while its probability is at least this fraction of the threshold
 ENDLESS = 1 << 62  # samples: the length of a recording whose end is not known
 
 
@@ -38,7 +38,7 @@ ENDLESS = 1 << 62  # samples: the length of a recording whose end is not known
 class Event:
     """A sound from ``start`` to ``end`` (seconds), with its highest probability as ``confidence``.
 
-    ``end`` is None while the sound goes on (see `Stream.changes`).
+    ``end`` is None while the event continues (see ``changes`` of `Stream`).
     """
 
     start: float
@@ -49,12 +49,12 @@ class Event:
 
     @property
     def seconds(self) -> float:
-        """Duration; 0 while the sound goes on."""
+        """Duration in seconds; 0 while the event continues."""
         return 0.0 if self.end is None else self.end - self.start
 
 
 def usual_threshold(classifier: Classifier) -> float:
-    """Return the ``threshold`` in the model's provenance, or `THRESHOLD` if there is none."""
+    """Return the ``threshold`` in the model's provenance, or `THRESHOLD`; raise a MinirepError if it is no number."""
     text = classifier.provenance.get("threshold", THRESHOLD)
     try:
         return float(text)
@@ -69,12 +69,12 @@ class Stream:
     ----------
     classifier : Classifier
     rate : int
-        Samples a second; they are resampled if the classifier's recipe has another rate.
+        Sample rate in Hz. The samples are resampled if the classifier's recipe has another rate.
     hop : float
-        Seconds between windows of one clip, rounded to whole frames: see ``stream.hop``.
+        Seconds from one window to the next, rounded to whole frames (see ``stream.hop``). A window is one clip long.
     threshold : float, optional
         Averaged probability at which a label starts an event. The event ends when the label falls below half of it, or
-        another label reaches it. By default the model's own (the shipped digits model: 0.9), else 0.5.
+        another label reaches it. By default it is the ``threshold`` in the model's provenance, else 0.5.
     smooth : int
         Number of windows whose probabilities are averaged.
     ignore : iterable of str
@@ -82,9 +82,24 @@ class Stream:
     cooldown : float
         Seconds after the end of an event during which its label starts no other.
     gate : float, optional
-        Decibels below full scale. The network is skipped for a window whose root mean square is lower. It counts as
-        "silence" with probability 1 in a head with this label, and has no probabilities in any other head.
-        ``stream.gated`` is the number of these windows.
+        Level in decibels relative to full scale (dBFS), at most 0. The network does not run on a window whose root mean
+        square is lower. Such a window has probability 1 for the label "silence", and 0 for all other labels.
+
+    Attributes
+    ----------
+    changes : list of Event
+        The events that have started (``end`` is None) or ended at the last `feed` or `close`, in order.
+    window, start : float
+        The length of a window and the start of the last window, in seconds.
+    skipped, gated : int
+        The number of windows skipped by ``catch_up``, and of windows below the gate.
+    load : float
+        The real-time factor, a moving average. Above 1, the machine cannot keep up.
+
+    Raises
+    ------
+    MinirepError
+        For an argument out of range.
 
     Examples
     --------
@@ -92,7 +107,7 @@ class Stream:
 
         stream = minirep.Stream(clf, rate=16000)
         for block in microphone:                 # (n,) arrays of any length
-            for event in stream.feed(block):     # those that have ended
+            for event in stream.feed(block):     # the events that have ended
                 print(event.label, event.start, event.end)
             for event in stream.changes:         # every start (its end is None) and every end, in order
                 print(event)
@@ -120,13 +135,11 @@ class Stream:
         expect(0 <= cooldown < math.inf, f"stream: found cooldown {cooldown!r}, expected seconds, at least 0")
         expect(gate is None or gate <= 0, f"stream: found gate {gate!r}, expected decibels, at most 0")
         self.classifier = classifier
-        self.rate = from_array(np.zeros(1), rate).rate  # or an error that says what is wrong with it
-        self.window = (recipe.clip - 1) / recipe.rate  # seconds
-        self.skipped = 0  # windows left out because the machine was too slow
-        self.load = 0.0  # seconds of work for a second of sound, as of late: above 1 we cannot keep up
-        self.gated = 0  # windows below the gate
-        self.changes: list[Event] = []  # at the last feed() or close(): events that started (end None) or ended
-        self.start = 0.0  # where the last window began, in seconds
+        self.rate = from_array(np.zeros(1), rate).rate  # a MinirepError if it is no rate
+        self.window = (recipe.clip - 1) / recipe.rate
+        self.skipped = self.gated = 0
+        self.load = self.start = 0.0
+        self.changes: list[Event] = []
         self._gate = 0.0 if gate is None else 10 ** (gate / 10)  # the least mean square of a window that counts
         self._short: np.ndarray | None = None  # the log-mel of a stream that is shorter than a window
         self._step = max(1, round(hop * recipe.rate / recipe.hop))  # frames from one window to the next
@@ -140,12 +153,12 @@ class Stream:
 
     @property
     def hop(self) -> float:
-        """Seconds between windows: the hop asked for, rounded to whole frames."""
+        """Seconds from one window to the next: the requested hop, rounded to whole frames."""
         return self._step * self.classifier.recipe.hop / self.classifier.recipe.rate
 
     @property
     def seconds(self) -> float:
-        """Duration of the sound so far."""
+        """Duration of the sound so far, in seconds."""
         return self._resampler.count / self.rate
 
     @property
@@ -154,10 +167,10 @@ class Stream:
         return {tracker.head: tracker.best for tracker in self._trackers if tracker.best}
 
     def feed(self, samples: np.ndarray, catch_up: bool = False) -> list[Event]:
-        """Take the next mono samples, any number of them, and return the events that have ended.
+        """Take the next mono samples (n,), floats in [-1, 1] or integers, and return the events that have ended.
 
-        ``stream.changes`` has them too, and the events that have started meanwhile, in the order of what happened.
-        With ``catch_up``, of several windows that are due only the newest is classified; the others count as skipped.
+        ``stream.changes`` lists these and the events that have started, in order. With ``catch_up``, only the newest of
+        several due windows is classified; ``stream.skipped`` counts the others. Raises a MinirepError after `close`.
         """
         expect(not self._closed, "stream: found samples after its end; expected a new Stream for them")
         samples = np.asarray(samples)
@@ -176,7 +189,7 @@ class Stream:
         return events
 
     def close(self) -> list[Event]:
-        """End the sound: return the remaining events, including those in its last part.
+        """End the sound, and return the remaining events, including those in its last part.
 
         A stream shorter than one window is treated as `minirep.Classifier.classify` treats a short recording.
         """
@@ -199,7 +212,7 @@ class Stream:
         return [event for event in self.changes if event.end is not None]
 
     def _due(self) -> int:
-        """How many windows are complete and wait to be classified."""
+        """Return the number of complete windows that have not been classified."""
         spare = self._resampler.settled - self._next * self.classifier.recipe.hop - self._log_mels.length
         return spare // (self._step * self.classifier.recipe.hop) + 1
 
@@ -220,7 +233,7 @@ class Stream:
         return events
 
     def _track(self, samples: np.ndarray, length: float) -> list[Event]:
-        """Classify the last window and update the trackers. Its time is that of its middle."""
+        """Classify the last window and update the trackers. The moment of a window is its middle."""
         if self._is_quiet(samples):
             self.gated += 1
             probabilities = {t.head: t.silence[None] for t in self._trackers}
@@ -232,7 +245,7 @@ class Stream:
         return [event for t in self._trackers for event in t.add(middle, probabilities[t.head][0])]
 
     def _is_quiet(self, samples: np.ndarray) -> bool:
-        """Whether the mean square of a window's samples (n,) is below the gate."""
+        """Return whether the mean square of a window's samples (n,) is below the gate."""
         if not self._gate:
             return False
         x = samples.astype(np.float64)
@@ -240,9 +253,9 @@ class Stream:
 
 
 def events_of(recording: Recording, stream: Stream) -> Iterator[list[Event]]:
-    """Feed a long recording to a stream, hop by hop, in constant memory, and yield the events that ended there.
+    """Feed a long recording to a stream in constant memory, and yield the list of ended events after each hop.
 
-    After each step ``stream.log_mel`` and ``stream.start`` are those of the last window.
+    After each step, ``stream.log_mel`` and ``stream.start`` are those of the last window.
     """
     block = max(1, int(stream.hop * recording.rate))  # so at most one window becomes due at a time
     for start in range(0, recording.length, block):
@@ -260,7 +273,7 @@ class StreamResampler:
         recording = Recording("stream", rate, ENDLESS, self._read)
         self._resampled = resample(recording, wanted)
         self._up, self._down = Fraction(wanted, recording.rate).as_integer_ratio()
-        # A resampled value depends on the samples this far to both sides; and it is computed in blocks.
+        # A resampled value depends on this many samples before and after it; values are computed in blocks.
         self._reach = self._back = 0
         if self._up != self._down:
             self._reach = reach(self._up, self._down) + 2
@@ -277,7 +290,7 @@ class StreamResampler:
         self.settled = max(0, (self.count - self._reach) * self._up // self._down)
 
     def close(self) -> None:
-        """End the sound: zeros pad it."""
+        """End the sound; zeros follow it."""
         self.settled = -(-self.count * self._up // self._down)
 
     def take(self, count: int) -> np.ndarray:
@@ -290,7 +303,7 @@ class StreamResampler:
         return samples
 
     def _read(self, start: int, stop: int) -> np.ndarray:
-        """The samples [start, stop). What has not arrived yet is zero: no settled value depends on it."""
+        """Return the samples [start, stop); those that have not arrived are 0, and no settled value depends on them."""
         samples = np.zeros(stop - start, np.float32)
         there = self._joined()[start - self._kept_from : stop - self._kept_from]
         samples[: len(there)] = there
@@ -303,10 +316,10 @@ class StreamResampler:
 
 
 class SlidingLogMel:
-    """Compute the log-mel of a window that slides over samples, and each frame only once.
+    """Compute the log-mel of a window that slides over samples, and each shared frame only once.
 
-    A window that is cut out of a recording has silence beyond both its ends, so the frames whose samples cross an end
-    ("edges", a few) are its own. All others ("inner") are as well the next window's, in another place.
+    Zeros pad a window at both ends, so the few frames that cross an end ("edges") belong to this window alone. All
+    other frames ("inner") also belong to the next window, at another place.
     """
 
     def __init__(self, recipe: Recipe):
@@ -324,10 +337,7 @@ class SlidingLogMel:
         self._at, self._log_mel = -1, self._inner  # that window's first frame; its log-mel
 
     def move_to(self, frame: int, new: np.ndarray) -> None:
-        """Move on to the window from ``frame`` on; ``new`` are the samples from the last window's end to its own.
-
-        Nothing is computed yet.
-        """
+        """Move to the window that starts at ``frame``; ``new`` (n,) are its samples after the end of the last one."""
         self.samples = np.concatenate([self.samples, new])[-self.length :]
         self._frame = frame
 
@@ -349,8 +359,8 @@ class SlidingLogMel:
 class EventTracker:
     """Turn the probabilities of one head, window after window, into events.
 
-    An event begins at a higher probability than it needs to go on (hysteresis): one sound whose probability wavers
-    around the threshold is one event. For ``cooldown`` seconds after its end, its label begins no other.
+    An event starts at the threshold and continues down to half of it (hysteresis). So a sound whose probability varies
+    around the threshold is one event. For ``cooldown`` seconds after its end, its label starts no other.
     """
 
     def __init__(
@@ -368,16 +378,16 @@ class EventTracker:
         self.best: tuple[str, float] | None = None  # (label, probability) of what is most probable now
         self._threshold, self._release, self._ignored = threshold, RELEASE * threshold, ignore
         self._recent: deque[tuple[float, np.ndarray]] = deque(maxlen=smooth)  # (moment, probabilities), the last few
-        self._label: int | None = None  # index of the event's label while one goes on, and then
-        self._start = self._last = self._peak = 0.0  # its start, the last moment it was heard, its highest probability
+        self._label: int | None = None  # index of the label of the current event; None if there is none
+        self._start = self._last = self._peak = 0.0  # of that event: start, last moment, highest probability
         self._cooldown = cooldown
         self._ends: dict[int, float] = {}  # of each label's last event
 
     def add(self, moment: float, probabilities: np.ndarray) -> list[Event]:
-        """Take a window's probabilities (classes,); return the events that it ended and started, in this order."""
-        first = not self._recent  # it speaks for all that was before it, too
+        """Take the probabilities (classes,) of a window; return the events that it ends and starts, in this order."""
+        first = not self._recent  # an event in the first window starts with the sound
         self._recent.append((moment, probabilities))
-        moment = sum(m for m, _ in self._recent) / len(self._recent)  # averaging over the past is late: this is not
+        moment = sum(m for m, _ in self._recent) / len(self._recent)  # so averaging over the past adds no delay
         p = np.mean([p for _, p in self._recent], axis=0)
         leader = int(p.argmax())
         self.best = (self.labels[leader], float(p[leader])) if p[leader] > 0 else None
@@ -395,7 +405,7 @@ class EventTracker:
         return changes
 
     def finish(self, end: float | None = None) -> list[Event]:
-        """End the current event, if there is one: half a hop after it was last heard, or where the sound ends."""
+        """End the current event, if there is one, at ``end`` seconds; by default half a hop after its last window."""
         if self._label is None:
             return []
         end = self._last + self.hop / 2 if end is None else end

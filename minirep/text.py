@@ -1,7 +1,7 @@
 """Any name as one printable line, and text of a given width.
 
-File names, labels and what else comes out of a file may hold line breaks, terminal escape sequences or bytes that are
-no text. Whatever goes into a message, a table or a picture passes through `printable` or `quoted` first.
+File names, labels and other text from files may contain line breaks, terminal escape sequences or bytes that are not
+text. All text in messages, tables and pictures passes through `printable` or `quoted` first.
 """
 
 import json
@@ -9,8 +9,8 @@ import os
 import unicodedata
 from typing import Any
 
-# What text in a table must not begin with: spreadsheets take the first eight for formulas (four are full-width forms),
-# the others are marks of our own.
+# Text in a table must not begin with these: spreadsheets read the first eight as the start of a formula (four are
+# full-width forms), and `as_cell` itself uses the others.
 MARKS = tuple("=+-@\uff1d\uff0b\uff0d\uff20'\"")
 
 
@@ -26,7 +26,7 @@ def printable(text: str | bytes | os.PathLike[str], most: int | None = None) -> 
 
 
 def quoted(value: object, most: int = 80) -> str:
-    """Return a value from a file as a part of one line: text in quotes, all escaped, at most ``most`` characters.
+    """Return a value from a file as part of one line: text quoted and escaped, at most ``most`` characters.
 
     >>> quoted("two\\nlines"), quoted("a long name", 10)
     ("'two\\\\nlines'", "'a long...")
@@ -36,16 +36,16 @@ def quoted(value: object, most: int = 80) -> str:
 
 
 def one_line(message: str, most: int = 1000) -> str:
-    """Return a message with names from a file in it: printable, and of limited length."""
+    """Return a message that contains text from a file as one printable line of limited length."""
     short = message if len(message) <= most else message[:most] + "..."
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in short)
 
 
 def as_cell(value: Any) -> Any:
-    """Return a value for a cell of a CSV file, which neither a terminal nor a spreadsheet obeys; `from_cell` undoes it.
+    """Return a value for a CSV file that no terminal or spreadsheet takes as a command; `from_cell` reverses it.
 
-    Text with anything in it that is not printable becomes a JSON string; other text that begins with = + - @ or a
-    quotation mark gets an apostrophe in front. Everything else, numbers above all, stays as it is.
+    Text that is not printable becomes a JSON string. Other text that begins with = + - @ or a quotation mark gets an
+    apostrophe in front. All other values, such as numbers, stay as they are.
 
     >>> as_cell("nine"), as_cell("=1+1"), as_cell("two\\nlines"), as_cell(-0.5)
     ('nine', "'=1+1", '"two\\\\nlines"', -0.5)
@@ -58,7 +58,7 @@ def as_cell(value: Any) -> Any:
 
 
 def from_cell(cell: str) -> str:
-    """Return the text that `as_cell` made a cell of; other cells stay as they are.
+    """Return the text from which `as_cell` made a cell; other cells stay as they are.
 
     >>> from_cell("'=1+1"), from_cell(as_cell("two\\nlines"))
     ('=1+1', 'two\\nlines')
@@ -72,7 +72,7 @@ def from_cell(cell: str) -> str:
 
 
 def cells(text: str) -> int:
-    """Return how many columns a terminal takes for a text: two for East Asian wide characters, none for accents.
+    """Return how many columns a text takes in a terminal: two for East Asian wide characters, none for accents.
 
     >>> cells("abc"), cells("三")
     (3, 2)
@@ -82,13 +82,13 @@ def cells(text: str) -> int:
 
 
 def pad(text: str, width: int, right: bool = False) -> str:
-    """Return the text with spaces behind it, or in front of it, up to ``width`` columns."""
+    """Return the text with spaces after it, or with ``right`` before it, up to ``width`` columns."""
     spaces = " " * (width - cells(text))
     return spaces + text if right else text + spaces
 
 
 def shorten(text: str, width: int, start: bool = False) -> str:
-    """Return the text if it fits ``width`` columns; else its beginning, or with ``start`` its end, and dots.
+    """Return the text if it fits in ``width`` columns; else its beginning, or with ``start`` its end, and dots.
 
     >>> shorten("recordings/monday/one.wav", 12, start=True)
     '...y/one.wav'

@@ -11,7 +11,7 @@ from .network import Array, Network
 
 
 def map_tree(node: Any, change: Callable[[str, Any], Any], name: str = "") -> Any:
-    """Return the same tree with nodes replaced: ``change(path, node)`` gives the node itself, or what replaces it.
+    """Return the same tree with nodes replaced: ``change(path, node)`` returns the node itself, or what replaces it.
 
     The children of a replaced node are not visited. Paths are those of `minirep.architecture.build`.
     """
@@ -34,14 +34,14 @@ def map_arrays(node: Any, function: Callable[[Array], Any]) -> Any:
 
 
 def named_arrays(node: Any) -> dict[str, Array]:
-    """Return every array of a tree by its path: "stages.0.2.entry.bias" ..."""
+    """Return every array of a tree by its path, such as "stages.0.2.entry.bias"."""
     found: dict[str, Array] = {}
     map_tree(node, lambda name, part: found.setdefault(name, part) if isinstance(part, np.ndarray) else part)
     return found
 
 
 def as_type(network: Network, dtype: Any) -> Network:
-    """Return the same network computing in another floating-point type; every eps keeps its value."""
+    """Return the network with its weights in another floating-point type; every eps keeps its value."""
     return map_arrays(network, lambda array: array.astype(dtype))
 
 

@@ -205,7 +205,7 @@ def test_what_is_not_a_file(tmp_path):
     assert "null" in refused("a\0b.wav")
     assert "text" in refused(io.StringIO("text")) or "bytes" in refused(io.StringIO("text"))
     for odd in (None, 3, 0.5, ["a.wav"], np.zeros((40, 40))):
-        assert "expected a sound file or a binary stream" in refused(odd)
+        assert "expected a readable sound file" in refused(odd)
     assert "\\n" in refused("two\nlines.wav")
 
 

@@ -264,6 +264,38 @@ def test_natural_voices_say_every_digit_and_no_word_that_sounds_like_one(trainin
     assert any(len(mixture) == 2 for mixture, _, _ in plans)
 
 
+@pytest.mark.parametrize(
+    ("a", "b", "apart"), [("", "abc", 3), ("θɹi", "tɹi", 1), ("θɹi", "θɹi", 0), ("sɪks", "sɪk", 1), ("tu", "ut", 2)]
+)
+def test_distance_counts_phonemes(training, a, b, apart):
+    import kokoro
+
+    assert kokoro.distance(a, b) == kokoro.distance(b, a) == apart
+
+
+def test_close_words_are_nearly_digits_and_none_of_them(training, monkeypatch):
+    import kokoro
+    import prepare
+
+    digits = prepare.LABELS[:10]
+    lexicon = dict(zip(digits, "zˈO wˈʌn tˈu θɹˈi fˈɔɹ fˈIv sˈɪks sˈɛvən ˈAt nˈIn".split()))  # noqa: SIM905
+    lexicon |= {"won": "wˌʌn", "tree": "tɹˈi", "six-": "sˈɪk", "sick": "sˈɪk", "forward": "fˈɔɹwəɹd", "mud": "mˈʌd"}
+    lexicon |= {"fortunately": "fˈɔɹʧənətli", "seventh": "sˈɛvəmθ", "Don": "dˈʌn", "on": "ˌɔn"}
+    lexicon = dict.fromkeys(set(prepare.COMMANDS) - kokoro.NAMES.keys(), "mˈʊmʊmʊm") | lexicon
+    monkeypatch.setattr(kokoro, "lexicon", lambda country: lexicon)
+    kokoro.near.cache_clear()
+    pools = dict(zip(digits, kokoro.near("us", digits), strict=True))
+    assert {digit: [word for word, _ in pool] for digit, pool in pools.items() if pool} == {
+        "three": ["tree"], "four": ["forward"], "six": ["sick"], "seven": ["seventh"]}  # fmt: skip
+    monkeypatch.setattr(kokoro, "near", lambda country, digits: [pools[d] or pools["six"] for d in digits])
+    plans = list(kokoro.close_plans(np.random.default_rng(0), ["af_a", "bm_b"], digits, ("on", "sheila"), (), 200))
+    said = [text[:-1] for _, _, texts in plans for text, kind in texts if kind == "near"]
+    assert len(said) == 400 and set(said) == {"ˌɔn", "ʃˈilə", "tɹˈi", "fˈɔɹwəɹd", "sˈɪk", "sˈɛvəmθ"}
+    assert 90 < sum(text in ("ˌɔn", "ʃˈilə") for text in said) < 180  # a third of them
+    jobs = prepare.close_speeches(np.random.default_rng(0), 3, 5)
+    assert len(jobs) == 15 and all(job[1] == prepare.UNKNOWN and job[2].startswith("near/") for job in jobs)
+
+
 def test_what_a_natural_voice_says_is_labelled(training):
     import kokoro
     import prepare
@@ -272,11 +304,12 @@ def test_what_a_natural_voice_says_is_labelled(training):
         def say(self, phonemes, mixture, speed):
             return np.sin(np.arange(kokoro.RATE // 2) * 0.1)
 
-    texts = [(str(i), i) for i in range(10)] + [("other", None)] * kokoro.OTHERS + [("in a row", "talk")]
+    texts = [(str(i), i) for i in range(10)] + [("other", None)] * kokoro.OTHERS
+    texts += [("in a row", "talk"), ("close", "near")]
     alone, mixed = ([("am_puck", 1.0)], [("am_puck", 0.5), ("af_one", 0.5)])
     waves, labels, groups, held = zip(*prepare.natural(Speaker(), alone, 1.0, texts))
-    assert labels == (*range(10), *[prepare.UNKNOWN] * (kokoro.OTHERS + 1)) and all(held)
-    assert set(groups[:-1]) == {"kokoro/am_puck"} and groups[-1] == "talk/am_puck"
+    assert labels == (*range(10), *[prepare.UNKNOWN] * (kokoro.OTHERS + 2)) and all(held)
+    assert set(groups[:-2]) == {"kokoro/am_puck"} and groups[-2:] == ("talk/am_puck", "near/am_puck")
     assert all(abs(len(x) - prepare.RATE / 2) < 100 for x in waves)
     assert not any(item[3] for item in prepare.natural(Speaker(), mixed, 1.0, texts))
 

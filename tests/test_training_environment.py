@@ -25,7 +25,7 @@ def test_a_crop_of_nothing_has_no_class():
     crops, seen = environment.Crops([short], [4], []), {"class": 0, "none": 0}
     for _ in range(200):
         x, target = crops.example(rng, 0.0)
-        assert x.shape == (environment.VIEW,) and abs(target.sum() - 1) < 1e-6
+        assert x.ndim == 1 and 0 < len(x) <= environment.VIEW and abs(target.sum() - 1) < 1e-6
         if target.max() > 0.5:
             assert target.argmax() == 4 and np.abs(x).max() > 0.01
             seen["class"] += 1
@@ -86,3 +86,17 @@ def test_from_a_tar_to_five_folds_and_a_model(tmp_path, monkeypatch, capsys):
     x = rng.standard_normal((3, 128, 128)).astype(np.float32)
     expected = plain.probabilities(x)["class"] ** (1 / float(clf.provenance["temperature"]))
     np.testing.assert_allclose(clf.probabilities(x)["class"], expected / expected.sum(1, keepdims=True), atol=2e-3)
+
+
+def test_a_shortened_recording_is_the_sound_and_little_else():
+    import environment
+
+    rng = np.random.default_rng(4)
+    x = np.zeros(environment.VIEW, np.float32)
+    x[10_000:18_000] = np.sin(np.arange(8000) * 0.3)
+    for _ in range(20):
+        y = environment.shortened(rng, x)
+        loud = np.flatnonzero(np.abs(y) > 0.5)
+        assert loud[0] <= 0.2 * environment.RATE + 80 and 0.5 * 8000 <= len(loud) * 3 / 2 <= 8010
+        assert 0.6 * 8000 <= len(y) <= 8000 + 0.41 * environment.RATE
+    assert len(environment.shortened(rng, np.zeros(environment.VIEW, np.float32))) >= environment.RATE // 10

@@ -116,7 +116,7 @@ def one_column(style):
     fig, ax = panel(style)
     column = np.log(spectrum() @ frontend.mel_bands(16000) + frontend.FLOOR)
     ax.plot(column, color=style["a"], lw=1.2)
-    ax.set(xlabel="mel band", title="5  logarithm of what each band gathers", xlim=(0, 127))
+    ax.set(xlabel="mel band", title="5  logarithm of the energy in each band", xlim=(0, 127))
     return fig
 
 
@@ -159,7 +159,7 @@ def last_answer(style):
     top = minirep.load().classify(DEMO / "nine.wav").top(5)[::-1]
     fig, ax = panel(style, 3, 2.2)
     ax.barh([label for label, _ in top], [p for _, p in top], color=style["a"], height=0.6)
-    ax.set(xlabel="probability", title="what the network says", xlim=(0, 1))
+    ax.set(xlabel="probability", title="softmax output", xlim=(0, 1))
     return fig
 
 

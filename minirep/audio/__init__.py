@@ -5,12 +5,12 @@
     wav           WAV files
     compressed    FLAC, Ogg, MP3 and others, through the package soundfile
     container     M4A, WMA, WebM and others, through the package av
-    formats       what a file is, by its first bytes
+    formats       the format of a file, by its first bytes
     resample      another sample rate
     pcm           samples from a pipe, without an end to seek to
 
-A `Recording` knows its rate and its length, and reads just the stretch it is asked for, so that two seconds out of an
-hour cost two seconds' memory.
+A `Recording` has a rate and a length, and reads only the samples that are requested: two seconds out of an hour take
+the memory of two seconds.
 """
 
 from .open import open_recording

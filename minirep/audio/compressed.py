@@ -12,16 +12,16 @@ from .recording import BLOCK, CUT, ENDLESS, LOWEST, Recording, whole_rate
 from .wav import MPEG, WavLayout
 
 Blocks = Iterator[np.ndarray]  # mono samples
-KEPT = 1 << 20  # samples of a sound that is decoded from its beginning on: 24 s at 44.1 kHz, 4 MiB
-DELAY = 5 * 1152  # samples that MP3 decoders leave out at both ends, and more than one frame in doubt
+KEPT = 1 << 20  # samples kept of a sound that is decoded from its beginning: 24 s at 44.1 kHz, 4 MiB
+DELAY = 5 * 1152  # samples that MP3 decoders may omit at both ends, with a margin of more than one frame
 
 
 class Unreadable(MinirepError):
-    """A file that one library does not read, with the reason; without one, the library is not installed."""
+    """One library cannot read a file, for the given reason; without a reason, the library is not installed."""
 
 
 def read_compressed(file: IO[bytes], size: int, wav: WavLayout | None, name: str, partial: bool) -> Recording:
-    """Open a file that soundfile reads; ``wav`` has the place of a WAV's samples. Raises Unreadable."""
+    """Open a file with soundfile; ``wav`` locates the samples of a WAV. Raises Unreadable if it cannot be read."""
     try:
         import soundfile
     except ImportError as error:
@@ -62,16 +62,16 @@ def read_compressed(file: IO[bytes], size: int, wav: WavLayout | None, name: str
 
 
 class Section(io.RawIOBase):
-    """The bytes [start, stop) of a file as a file of its own, without a name that libsndfile would go by.
+    """The bytes [start, stop) of a file as a file of its own, without a name whose suffix libsndfile would trust.
 
-    libsndfile takes the length of an MP3 from the file's size and the bit rate of its beginning if no header gives it,
-    and reads no further. An ``endless`` section is as long as it likes, so that all of the file is read.
+    If no header gives the length of an MP3, libsndfile estimates it from the size of the file and the first bit rate,
+    and reads no further. An ``endless`` section reports a huge size, so that the whole file is read.
     """
 
     def __init__(self, file: IO[bytes], start: int, stop: int, endless: bool = False):
         self._file, self._start, self._position, self._size = file, start, 0, stop - start
         self._end = ENDLESS if endless else self._size
-        self.failed: OSError | None = None  # what libsndfile cannot be told while it reads
+        self.failed: OSError | None = None  # an error that cannot be raised through libsndfile
 
     def readable(self) -> bool:
         return True
@@ -86,7 +86,7 @@ class Section(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer) -> int:
-        if self._position > self._size:  # what looks for a tag at the end finds none
+        if self._position > self._size:  # so a search for a tag at the end finds none
             data = bytes(max(0, min(len(buffer), self._end - self._position)))
         else:
             try:
@@ -100,7 +100,7 @@ class Section(io.RawIOBase):
 
 
 def _can_seek(sound) -> bool:
-    """Whether a stretch can be decoded by going there; a few old codings are read in one go only."""
+    """Return whether decoding can start at any sample; a few old codings only allow it from the beginning."""
     try:
         return sound.seekable() and sound.seek(sound.frames // 2) >= 0 and sound.seek(0) == 0
     except (RuntimeError, OSError, ValueError):
@@ -108,8 +108,8 @@ def _can_seek(sound) -> bool:
 
 
 def _read(sound, count: int, name: str, start: int | None = None) -> np.ndarray:
-    """The next samples, or those from ``start`` on, mono: (count,), or fewer where they end."""
-    sound.seekable = lambda: False  # or soundfile itself seeks after each read to where it is: in an MP3 that does harm
+    """Return the next samples, or those from ``start`` on, mono: (count,), or fewer at the end."""
+    sound.seekable = lambda: False  # else soundfile seeks to its own position after each read, which damages an MP3
     try:
         if start is not None:
             sound.seek(start)
@@ -123,26 +123,26 @@ def _read(sound, count: int, name: str, start: int | None = None) -> np.ndarray:
 
 
 def _blocks(sound, size: int, name: str) -> Blocks:
-    """All samples, mono, in blocks of ``size``."""
+    """Yield all samples, mono, in blocks of ``size``."""
     while len(block := _read(sound, size, name)):
         yield block
 
 
 def _enough(found: int, promised: float, slack: float, name: str) -> None:
-    """Raise an error if more than ``slack`` samples are missing from those that were promised."""
+    """Raise a MinirepError if more than ``slack`` of the ``promised`` samples are missing."""
     expect(found >= promised - slack, f"{name}: truncated: found {found} of the {promised:.0f} samples its header "
            f"promises{CUT}")  # fmt: skip
 
 
 class ForwardDecoder:
-    """Decode from the beginning on, and keep the last samples for a reader that steps back.
+    """Decode a sound from its beginning, and keep the last samples for a reader that steps back.
 
-    This is for what cannot be sought in, and for Vorbis, Opus and MP3: libsndfile's seeks in them do not always lead to
-    the same samples, and its lengths are estimates, so that everything is decoded once just to count it.
+    This is for sounds that are not seekable, and for Vorbis, Opus and MP3. In those, a seek of libsndfile does not
+    always lead to the same samples, and lengths are estimates. So everything is decoded once to count the samples.
     """
 
     def __init__(self, blocks: Callable[[], Blocks], name: str, promised: float, slack: float, partial: bool):
-        """``blocks()`` decodes from the beginning on. Of ``promised`` samples ``slack`` may be missing, not more."""
+        """``blocks()`` decodes from the beginning. At most ``slack`` of the ``promised`` samples may be missing."""
         self.blocks, self.name = blocks, name
         self.rewind()
         try:

@@ -1,6 +1,6 @@
-"""M4A, AAC, WMA, WebM, MP4 and other formats, decoded by the package av (extra ``av``), which is FFmpeg's libraries.
+"""M4A, AAC, WMA, WebM, MP4 and other formats, decoded by the package av (extra ``av``), which contains FFmpeg.
 
-FFmpeg also reads playlists, which name other files. Only formats that hold sound themselves are let in.
+FFmpeg also reads playlists, which name other files. Only formats that contain sound themselves are allowed.
 """
 
 import re
@@ -16,13 +16,13 @@ from .recording import BLOCK, CUT, LOWEST, Recording, unit_scale, whole_rate
 
 DEMUXERS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,eac3,flac,matroska,webm,mov,mp4,mp3,nistsphere,ogg,tta,voc,w64,wav,wv"
 MATROSKA_DURATION = re.compile(rb"^\x1aE\xdf\xa3.*\x44\x89[\x84\x88]", re.DOTALL)  # else FFmpeg guesses it
-MAX_CHANNELS = 8  # FFmpeg keeps the samples of more elsewhere, and where a file is damaged, PyAV does not find them
-SLACK = 0.15  # seconds that may be missing from what a header promises: what a codec needs to begin
+MAX_CHANNELS = 8  # FFmpeg stores the samples of more elsewhere, where PyAV does not find them if a file is damaged
+SLACK = 0.15  # seconds of the promised length that may be missing: a codec needs them to start
 OPTIONS = {"format_whitelist": DEMUXERS, "protocol_whitelist": "none"}
 
 
 def read_container(file: IO[bytes], size: int, name: str, partial: bool) -> Recording:
-    """Open the first audio stream of a file that FFmpeg reads. Raises Unreadable."""
+    """Open the first audio stream of a file with FFmpeg. Raises Unreadable if FFmpeg cannot read it."""
     try:
         import av
     except ImportError as error:
@@ -37,7 +37,7 @@ def read_container(file: IO[bytes], size: int, name: str, partial: bool) -> Reco
             return av.open(section, options=OPTIONS)
 
     def blocks() -> Iterator[np.ndarray]:
-        """All samples, mono, in blocks of at least `BLOCK` but for the last."""
+        """Yield all samples, mono, in blocks of at least `BLOCK`, except for the last block."""
         pieces, waiting, failed = [], 0, None
         try:
             with open_container() as container:
@@ -81,7 +81,7 @@ def read_container(file: IO[bytes], size: int, name: str, partial: bool) -> Reco
 
 
 def _promised(container, file: IO[bytes], size: int) -> float:
-    """How many seconds of sound the header promises; 0 where it is a guess, or the length of the pictures."""
+    """Return the seconds of sound that the header promises; 0 if they are an estimate, or the length of a video."""
     stream = container.streams.audio[0]
     if "mp4" in container.format.name:
         return float((stream.duration or 0) * stream.time_base)
@@ -93,7 +93,7 @@ def _promised(container, file: IO[bytes], size: int) -> float:
 
 
 def _frames(container, damaged: type[Exception]) -> Iterator:
-    """The decoded frames of the first stream of sound. A last packet that was cut is the end."""
+    """Yield the decoded frames of the first audio stream. A truncated last packet ends it."""
     failed = None
     for packet in container.demux(audio=0):
         if failed and packet.size:
@@ -105,13 +105,13 @@ def _frames(container, damaged: type[Exception]) -> Iterator:
 
 
 def _form(frame) -> str:
-    """What must stay the same from frame to frame."""
+    """Describe what must be the same in all frames: the rate and the number of channels."""
     return f"{frame.sample_rate} Hz and {len(frame.layout.channels)} channels"
 
 
 def _mono(frame) -> np.ndarray:
-    """The samples of a frame, the mean over its channels: (n,) float64."""
-    samples = unit_scale(frame.to_ndarray())  # (channels, n), or (1, n * channels) where they take turns
+    """Return the samples of a frame, averaged over its channels: (n,) float64."""
+    samples = unit_scale(frame.to_ndarray())  # (channels, n), or (1, n * channels) if they are interleaved
     if not frame.format.is_planar:
         samples = samples.reshape(-1, len(frame.layout.channels)).T
     return samples.mean(axis=0)

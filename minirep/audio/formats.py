@@ -1,14 +1,14 @@
-"""The format of a sound file, by its first bytes; where the frames of an MP3 begin, and their promised number.
+"""Recognise the format of a sound file by its first bytes, and find the frames of an MP3.
 
 Sources: ISO/IEC 11172-3 and 13818-3 for the frames of MPEG audio, 13818-7 for ADTS; id3.org, "ID3 tag version 2.4.0".
 """
 
 from typing import IO, NamedTuple
 
-HEAD = 1 << 14  # bytes that `recognise` needs where frames of MP3 or AAC begin, else 12
-PIECE = 1 << 16  # bytes that are looked through at a time
+HEAD = 1 << 14  # bytes that `recognise` needs for frames of MP3 or AAC; other formats need 12
+PIECE = 1 << 16  # bytes that are searched at a time
 MAX_TAGS = 100
-# The first bytes of formats, and how people call them.
+# The first bytes of formats, and their usual names.
 MAGIC = {
     b"fLaC": "FLAC", b"OggS": "Ogg", b"ID3": "MP3", b"FORM": "AIFF", b".snd": "AU", b"dns.": "AU", b"caff": "CAF",
     b"riff\x2e\x91\xcf\x11": "W64", b"Creative Voi": "VOC", b"NIST_1A": "NIST SPHERE", b"wvpk": "WavPack",
@@ -41,15 +41,15 @@ def recognise(head: bytes) -> str | None:
 class Mp3(NamedTuple):
     """The frames of MPEG audio in a file."""
 
-    start: int  # of the first frame in the file
-    stop: int  # of the last whole one
-    promised: int  # samples by a Xing, Info or VBRI header, or without one in the frames
+    start: int  # position of the first frame in the file
+    stop: int  # end of the last whole frame
+    promised: int  # number of samples, from a Xing, Info or VBRI header, or else counted in the frames
     exact: bool  # whether libsndfile takes the length from that header, and not from the size of the file
-    more: bool  # whether others follow behind what that header describes
+    more: bool  # whether another MP3 follows the one that the header describes
 
 
 def find_mp3(file: IO[bytes], start: int, stop: int) -> Mp3 | None:
-    """Find the frames of MPEG audio in the bytes [start, stop), behind ID3 tags and up to 16 KiB of other bytes."""
+    """Find the frames of MPEG audio in the bytes [start, stop), after ID3 tags and up to 16 KiB of other bytes."""
     start = skip_id3(file, start)
     first = _next_frame(file, start, min(stop, start + 2 * HEAD))
     if first is None or first > start + HEAD:
@@ -65,7 +65,7 @@ def find_mp3(file: IO[bytes], start: int, stop: int) -> Mp3 | None:
 
 
 def _next_frame(file: IO[bytes], start: int, stop: int) -> int | None:
-    """Where three frames of MPEG audio follow each other next."""
+    """Return the position of the next three consecutive frames of MPEG audio, or None."""
     while start < stop:
         file.seek(start)
         data = file.read(PIECE + HEAD)
@@ -80,8 +80,7 @@ def _next_frame(file: IO[bytes], start: int, stop: int) -> int | None:
 
 
 def _last_frame(file: IO[bytes], start: int, stop: int) -> tuple[int, int]:
-    """Return where the last whole frame ends, and the number of samples up to there. Behind it are tags, or a frame
-    that was cut."""
+    """Return the end of the last whole frame, before tags or a truncated frame, and the number of samples up to it."""
     end, samples = start, 0
     here: int | None = start
     while here is not None:
@@ -96,7 +95,7 @@ def _last_frame(file: IO[bytes], start: int, stop: int) -> tuple[int, int]:
 
 
 def skip_id3(file: IO[bytes], start: int = 0) -> int:
-    """Return where the ID3 tags that begin at ``start`` end."""
+    """Return the end of the ID3 tags that begin at ``start``."""
     for _ in range(MAX_TAGS):
         file.seek(start)
         tag = file.read(10)
@@ -108,7 +107,7 @@ def skip_id3(file: IO[bytes], start: int = 0) -> int:
 
 
 def _frames_begin(head: bytes, start: int) -> str | None:
-    """Return "MP3" or "AAC" where three of its frames follow each other, or fewer up to the end of ``head``."""
+    """Return "MP3" or "AAC" if three of its frames follow each other, or fewer up to the end of ``head``; else None."""
     found: list[tuple[int, str, bytes]] = []
     while len(found) < 3 and start < len(head):
         here = frame(head[start : start + 6])
@@ -120,7 +119,7 @@ def _frames_begin(head: bytes, start: int) -> str | None:
 
 
 def frame(header: bytes) -> tuple[int, str, bytes] | None:
-    """Return the bytes of a frame with this header, whether it is "MP3" (or MP1, MP2) or "AAC", and what all have."""
+    """Return (bytes of the frame, "MP3" or "AAC", the bits that all frames share); None if this is not a header."""
     if len(header) < 6 or header[0] != 0xFF or header[1] < 0xE0:
         return None
     version, layer = header[1] >> 3 & 3, 4 - (header[1] >> 1 & 3)  # version 3 is MPEG-1, 2 is MPEG-2, 0 "MPEG-2.5"
@@ -138,16 +137,16 @@ def frame(header: bytes) -> tuple[int, str, bytes] | None:
 
 
 def _samples(header: bytes) -> int:
-    """Samples of each channel in a frame."""
+    """Return the number of samples per channel in a frame."""
     layer = 4 - (header[1] >> 1 & 3)
     return 384 if layer == 1 else 576 if layer == 3 and header[1] & 8 == 0 else 1152
 
 
 def _promise(frame: bytes) -> tuple[int, bool, int]:
-    """Samples that the first frame promises, 0 if it is sound itself; whether in a Xing or Info header; bytes, or 0."""
+    """Return (samples that the first frame promises or 0, whether in a Xing or Info header, bytes promised or 0)."""
     if frame[36:40] == b"VBRI":
         return int.from_bytes(frame[50:54], "big") * _samples(frame), False, 0
-    for start in (frame.find(b"Xing", 4, 44), frame.find(b"Info", 4, 44)):  # behind the side information
+    for start in (frame.find(b"Xing", 4, 44), frame.find(b"Info", 4, 44)):  # after the side information
         if start > 0 and frame[start + 7] & 1:
             frames, size = (int.from_bytes(frame[start + at : start + at + 4], "big") for at in (8, 12))
             return frames * _samples(frame), frames > 0, size if frame[start + 7] & 2 and frames else 0

@@ -12,27 +12,38 @@ from . import compressed, container, wav
 from .formats import FFMPEG_ONLY, HEAD, recognise, skip_id3
 from .recording import Recording
 
-CONVERT = "ffmpeg -i FILE out.wav"  # what helps with what is not read here
+CONVERT = "ffmpeg -i FILE out.wav"  # the advice for other formats
 
 
 def open_recording(source, partial: bool = False) -> Recording:
-    """Open a sound file, given by its path or as a binary stream such as ``sys.stdin.buffer``.
+    """Open a sound file as a recording; the mean of its channels becomes mono.
 
-    WAV with integers of 8 to 64 bits, floats of 32 or 64, A-law or mu-law needs nothing else, with any number of
-    channels (their mean is taken), extensible or not, RF64 and RIFX too. FLAC, OGG, MP3 and others need the package
-    soundfile; M4A, AAC, WMA, WebM and others the package av. What has no reliable length is decoded once to learn it. A
-    stream is first copied to a temporary file, up to its end.
+    WAV needs no package: integers of 8 to 64 bits, floats of 32 or 64 bits, A-law and mu-law, also as extensible, RF64
+    or RIFX. FLAC, OGG, MP3 and others need the package soundfile; M4A, AAC, WMA, WebM and others need the package av.
+    A format without a reliable length is decoded once to count the samples.
 
-    A file that was cut is an error. With ``partial`` it ends where it was cut or where its damage begins, and a
-    MinirepWarning is issued; a file that holds a second WAV warns, too. Raises MinirepError, and its subclass
-    MissingExtra if a package is missing.
+    Parameters
+    ----------
+    source : path or binary stream
+        A stream, such as ``sys.stdin.buffer``, is first copied to a temporary file, up to its end.
+    partial : bool
+        Read a truncated or damaged file up to the damage, with a MinirepWarning. By default, it is an error.
+
+    Returns
+    -------
+    Recording
+
+    Raises
+    ------
+    MinirepError
+        For anything that cannot be read as sound; MissingExtra if a package is missing.
     """
     name = _name(source)
     try:
         file = _open(source)
     except (OSError, EOFError, ValueError, TypeError) as error:  # ValueError: a NUL in a path; TypeError: text
         reason = getattr(error, "strerror", None) or error
-        raise MinirepError(f"{name}: cannot be read ({reason}); expected a sound file or a binary stream") from error
+        raise MinirepError(f"{name}: cannot be read ({reason}); expected a readable sound file") from error
     try:
         recording = _from_file(file, name, partial)
     except BaseException:
@@ -43,7 +54,7 @@ def open_recording(source, partial: bool = False) -> Recording:
 
 
 def _name(source) -> str:
-    """What to call a path or a stream in a message: always one printable line."""
+    """Return the name of a path or a stream for messages: always one printable line."""
     name: Any = getattr(source, "name", None) if hasattr(source, "read") else source
     try:
         return printable(name)
@@ -52,7 +63,7 @@ def _name(source) -> str:
 
 
 def _open(source) -> IO[bytes]:
-    """A file that can be sought in: the one at a path, or a copy of what a stream, pipe or device delivers."""
+    """Return a seekable file: the one at a path, or a copy of what a stream, a pipe or a device delivers."""
     if hasattr(source, "read"):
         copy = tempfile.SpooledTemporaryFile(max_size=1 << 24)  # noqa: SIM115 (on disk only beyond 16 MiB)
         try:

@@ -1,7 +1,6 @@
-"""Sound as a stream of bytes that cannot be rewound: raw samples, or a WAV.
+"""Sound from a pipe, which cannot be rewound: raw samples or a WAV, as `arecord`, `ffmpeg` or `sox` write them.
 
-This is what `arecord`, `ffmpeg` or `sox` write into a pipe. For files see `minirep.audio.open`; the decoding is
-that of `minirep.audio.wav`.
+`minirep.audio.wav` decodes the samples. For files, see `minirep.audio.open`.
 """
 
 import io
@@ -16,9 +15,9 @@ from .recording import ENDLESS
 from .wav import FLOAT, MAX_CHUNKS, PCM, WavLayout, wav_layout
 
 RAW = {"s16le": (PCM, 2), "f32le": (FLOAT, 4)}  # name: (WAV format tag, bytes a sample)
-CHUNK = 1 << 14  # bytes read at a time, at the most
-MAX_HEADER = 1 << 20  # bytes in front of a WAV's samples
-QUIET = 1 / 128  # of full scale: samples that hold no sound do not exceed it
+CHUNK = 1 << 14  # most bytes read at a time
+MAX_HEADER = 1 << 20  # bytes before the samples of a WAV
+QUIET = 1 / 128  # of full scale: samples without sound do not exceed it
 CLIPPED = 0.99  # of full scale: samples at the limits of their type exceed it
 LOOKED_AT = 1 << 16  # bytes of raw samples that are checked: 2 s of s16le at 16 kHz
 DECODE = ": ffmpeg -i FILE -f wav - | minirep listen"
@@ -27,15 +26,15 @@ DECODE = ": ffmpeg -i FILE -f wav - | minirep listen"
 class Pcm:
     """Mono samples from a binary file or pipe, as they arrive.
 
-    ``coding``: "s16le", "f32le" or "wav"; "auto" is WAV if the input has a WAV header, else s16le. A WAV header has the
-    rate and channels; ``rate`` and ``channels`` are those of raw samples, and must agree with a WAV's if they are
-    given. Raw samples without a rate are taken to have ``usual_rate``.
+    ``coding`` is "s16le", "f32le" or "wav"; "auto" means WAV if the input has a WAV header, else s16le. ``rate`` (Hz)
+    and ``channels`` describe raw samples; if given, they must agree with a WAV header. ``usual_rate`` applies to raw
+    samples if ``rate`` is None. Raises a MinirepError for other input.
     """
 
     def __init__(self, file, coding: str, rate: int | None, channels: int | None, usual_rate: int):
         self._file, self._rest = file, b""  # bytes not decoded yet
-        self._begin: bytearray | None = bytearray()  # of raw samples, until they were looked at
-        self._quiet = self._pace = self._spectrum = ""  # what may be wrong if nothing is heard
+        self._begin: bytearray | None = bytearray()  # of raw samples, until they have been checked
+        self._quiet = self._pace = self._spectrum = ""  # what may be wrong if no event is found
         self._level: list[np.ndarray] | None = []  # samples whose level is not checked yet; None: it was reported
         self._sound = False  # whether any were loud enough to hold sound
         begin = b"" if coding in RAW else self._read_exactly(12, may_end=True)
@@ -58,10 +57,7 @@ class Pcm:
         self._left = ENDLESS if wav.size == ENDLESS else wav.length * wav.frame  # bytes to come
 
     def read(self) -> np.ndarray | None:
-        """Return the next samples, mono float32: all that have arrived, up to a limit; None at the end.
-
-        Bytes at the end that are no whole sample (of every channel) are left out.
-        """
+        """Return the mono samples (n,) float32 that have arrived; None at the end. An incomplete sample is omitted."""
         new = self._read_some(min(CHUNK, self._left + 13)) if self._left else b""
         new, after = new[: self._left], new[self._left :]  # what has come with the last samples
         self._left -= len(new)
@@ -85,11 +81,11 @@ class Pcm:
 
     @property
     def doubt(self) -> str:
-        """Return what may be wrong with the samples if no event was found, or nothing."""
+        """What may be wrong with the samples if no event was found; an empty text if nothing."""
         return self._pace or self._spectrum or self._quiet
 
     def _look_at_level(self, samples: np.ndarray, last: bool = False) -> None:
-        """Warn once if two seconds of samples, (n, channels), are clipped or off centre."""
+        """Warn once if two seconds of samples, (n, channels), are clipped or have a large offset (mean)."""
         if self._level is None:
             return
         self._level.append(samples)
@@ -113,10 +109,10 @@ class Pcm:
             self._level = None
 
     def _look(self, raw: bytes, last: bool) -> None:
-        """Warn once if the first samples that are not silent look as if they were something else."""
+        """Warn once if the first samples that are not silent seem to have another format."""
         assert self._begin is not None
         self._begin += raw
-        enough = 8 if self.coding == "f32le" else LOOKED_AT  # before what is no number is refused
+        enough = 8 if self.coding == "f32le" else LOOKED_AT  # before `read` refuses samples that are not finite
         while len(self._begin) >= enough or (last and len(self._begin) >= 4000):
             begin, self._begin = bytes(self._begin[:LOOKED_AT]), self._begin[LOOKED_AT:]
             whole = begin[: len(begin) // 8 * 8]
@@ -130,12 +126,12 @@ class Pcm:
                 return
 
     def look_at_pace(self, found: float) -> None:
-        """Doubt the rate of raw samples of which a live source delivers ``found`` a second."""
+        """Note in `doubt` that the rate may be wrong, if a live source delivers ``found`` samples per second."""
         if self.coding != "wav" and not 0.9 < found / self.rate < 1.1 and found < 7 * self.rate:
             self._pace = f"{found:.0f} samples arrive in a second: if the sound is live, is --rate {self.rate} right?"
 
     def _read_some(self, most: int) -> bytes:
-        """At least one byte, unless the stream has ended."""
+        """Read at least one byte, unless the stream has ended."""
         while (new := self._file.read(most)) is None:  # a pipe that does not wait
             time.sleep(0.01)
         return new
@@ -150,7 +146,7 @@ class Pcm:
         return b"".join(pieces)
 
     def _read_header(self, begin: bytes) -> WavLayout:
-        """What a WAV's header says; its chunks are read up to where the samples start."""
+        """Read the header of a WAV, up to the start of its samples."""
         header, order = bytearray(begin + self._read_exactly(12 - len(begin))), ">" if begin[:4] == b"RIFX" else "<"
         for _ in range(MAX_CHUNKS):
             chunk = self._read_exactly(8)
@@ -169,10 +165,10 @@ class Pcm:
 
 @np.errstate(over="ignore", invalid="ignore")
 def doubts(raw: bytes, coding: str, channels: int, rate: int) -> tuple[str, str]:
-    """Return what raw samples look like if not like their declared format: what may be wrong if no event is found.
+    """Return (another format that raw samples seem to have, what may be wrong if no event is found), or empty texts.
 
-    Sound is smooth: from one sample to the next it changes less than to the next but one. Where two channels take
-    turns, the even samples differ from the odd ones, or the steps within pairs from those between them.
+    Sound is smooth: it changes less from one sample to the next than over two samples. If two channels are interleaved,
+    the even samples differ from the odd ones, or the steps within pairs from those between pairs.
     """
     raw = raw[: len(raw) // 8 * 8]
     x = np.frombuffer(raw, "<i2").astype(np.float64)
@@ -197,17 +193,17 @@ def doubts(raw: bytes, coding: str, channels: int, rate: int) -> tuple[str, str]
 
 
 def _like_floats(raw: bytes) -> float:
-    """The share of these bytes' words, zeros apart, that would be sound as 32-bit floats."""
+    """Return the share of the 32-bit words in these bytes that would be sound as floats; zeros do not count."""
     y = np.abs(np.frombuffer(raw, "<f4"))
     return float(np.mean((y > 1e-12) & (y < 8))) / max(float(np.mean(y != 0)), 1e-9)
 
 
 def _odd(a: np.ndarray, b: np.ndarray) -> float:
-    """How much louder one of two series is than the other, 0 to 1, in the middle one of eight stretches."""
+    """Return how much louder one of two series is than the other, 0 to 1: the median of eight stretches."""
     a, b = (x[: len(b) // 8 * 8].reshape(8, -1).std(axis=1) + 1e-9 for x in (a, b))
     return float(abs(np.sort((a - b) / (a + b))[3:5].mean()))
 
 
 def _step(x: np.ndarray, lag: int) -> float:
-    """How much the samples change over ``lag``, against their size: 1 for noise."""
+    """Return how much the samples change over ``lag``, relative to their variance: 1 for white noise."""
     return float(np.square(x[lag:] - x[:-lag]).mean() / (2 * x.var() + 1e-9))

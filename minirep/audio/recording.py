@@ -7,9 +7,9 @@ import numpy as np
 
 from ..errors import MinirepError, expect
 
-RATES = (1000, 768_000)  # the lowest and the highest sample rate taken, Hz: beyond them it was damaged, or given in kHz
-LOWEST = 100  # that of files, which know their rate
-ENDLESS = 1 << 48  # a length beyond: a header does not tell
+RATES = (1000, 768_000)  # the lowest and the highest sample rate accepted, Hz; others are damaged, or in kHz
+LOWEST = 100  # Hz, of files, which contain their rate
+ENDLESS = 1 << 48  # samples: a greater length means that the header does not give it
 CUT = "; minirep classify --partial, or partial=True in Python, reads what is there"
 BLOCK = 1 << 16  # samples decoded at a time, all channels together
 
@@ -17,12 +17,12 @@ BLOCK = 1 << 16  # samples decoded at a time, all channels together
 class Recording:
     """Mono sound that is read piece by piece.
 
-    ``rate`` in samples a second, ``length`` in samples, ``name`` for messages. A file behind it is closed with the last
-    reference to the recording.
+    ``rate`` is in Hz, ``length`` in samples, and ``name`` is for messages. The file of a recording is closed with the
+    last reference to the recording.
     """
 
     def __init__(self, name: str, rate: int, length: int, fetch: Callable[[int, int], np.ndarray], block: int = BLOCK):
-        """``fetch(start, stop)`` gives samples that lie within one block: [i * block, (i + 1) * block) for some i."""
+        """``fetch(start, stop)`` reads samples that are all in one block: [i * block, (i + 1) * block) for some i."""
         self.name, self.rate, self.length = name, rate, length
         self._fetch, self._block = fetch, block
         self._lock = threading.Lock()  # a file has one position: two threads must not move it between seek and read
@@ -30,11 +30,11 @@ class Recording:
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return the samples [start, stop), as far as the recording has them: (n,) float32.
 
-        Raises MinirepError where the file cannot be read on or holds NaN or infinite samples.
+        Raises a MinirepError if the file cannot be read, or contains NaN or infinite samples.
         """
         start, stop = max(0, int(start)), min(int(stop), self.length)
         samples = np.empty(max(0, stop - start), np.float32)
-        # What is too large for a float32 becomes infinite and is refused below: no warning needed.
+        # Samples too large for a float32 become infinite and are refused below: no warning is needed.
         with self._lock, np.errstate(over="ignore", invalid="ignore"):
             here = start
             while here < stop:
@@ -54,11 +54,27 @@ class Recording:
 
 
 def from_array(samples, rate: int | None) -> Recording:
-    """Make a recording of samples in memory: (n,), real.
+    """Make a recording of samples in memory.
 
-    float16, float32 and float64 are taken as they are; int16 and int32 are divided by 2**15 and 2**31, and uint8, as in
-    WAV files, is (x - 128) / 128. ``rate``: whole samples a second, 1000 to 768000. Anything else raises MinirepError.
+    Parameters
+    ----------
+    samples : array (n,)
+        Mono. float16, float32 and float64 stay as they are; int16 and int32 are divided by 2**15 and 2**31, and uint8,
+        as in WAV files, becomes (x - 128) / 128.
+    rate : int
+        Sample rate in Hz, 1000 to 768000.
 
+    Returns
+    -------
+    Recording
+
+    Raises
+    ------
+    MinirepError
+        For other types or shapes, samples that are not finite, and other rates.
+
+    Examples
+    --------
     >>> from_array(np.int16([0, 16384, -32768]), 16000).read(0, 3)
     array([ 0. ,  0.5, -1. ], dtype=float32)
     """
@@ -84,6 +100,7 @@ def from_array(samples, rate: int | None) -> Recording:
 
 
 def whole_rate(rate, name: str, lowest: int = RATES[0]) -> int:
+    """Return a sample rate in Hz as an int; raise a MinirepError if it is not whole, or out of range."""
     try:
         if lowest <= rate <= RATES[1] and rate == int(rate):
             return int(rate)

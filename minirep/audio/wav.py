@@ -1,7 +1,7 @@
-"""WAV files: the place, meaning and decoding of their samples.
+"""WAV files: the position, format and decoding of their samples.
 
-"RIFF", a size, "WAVE", then chunks: a name of four letters, a size, that many bytes and one more if they are odd in
-number. The chunk "fmt " describes the samples, and "data" holds them, with the channels interleaved.
+A WAV file is "RIFF", a size, "WAVE", and then chunks. A chunk is a name of four letters, a size, that many bytes, and
+one more if the size is odd. The chunk "fmt " describes the samples, and "data" contains them, channels interleaved.
 
 Sources: IBM and Microsoft, "Multimedia Programming Interface and Data Specifications 1.0", 1991, chapter 3; the
 extensible format of Microsoft's WAVEFORMATEXTENSIBLE; the 64-bit sizes of EBU Tech 3306.
@@ -20,36 +20,36 @@ from .recording import BLOCK, CUT, ENDLESS, LOWEST, Recording, unit_scale, whole
 
 PCM, FLOAT, ALAW, MULAW, EXTENSIBLE = 1, 3, 6, 7, 0xFFFE  # format tags; an extensible format has its own in a GUID
 MPEG = {0x50, 0x55}  # the tags of MP2 and MP3
-GUIDS = {  # what follows the tag there: Microsoft's, and that of ambisonic sound, whose channels are as others
+GUIDS = {  # the rest of it after the tag: Microsoft's, and that of ambisonic sound, whose channels are ordinary ones
     bytes.fromhex("000000001000800000aa00389b71"),
     bytes.fromhex("00002107d3118644c8c1ca000000"),
 }
 CODINGS = {(PCM, 8), (PCM, 16), (PCM, 24), (PCM, 32), (PCM, 64), (FLOAT, 32), (FLOAT, 64), (ALAW, 8), (MULAW, 8)}
-MAX_CHANNELS = 1024  # unless the bytes of a frame say the same
+MAX_CHANNELS = 1024  # unless the size of a frame confirms them
 MAX_CHUNKS = 1000  # before the samples: real files have a handful
-SLACK = 4096  # bytes that a size may be too large in a file that is whole
+SLACK = 4096  # bytes by which a size may be too large in a complete file
 
 
 @dataclass(frozen=True)
 class WavLayout:
-    """Place and meaning of the samples of a WAV file."""
+    """Position and format of the samples of a WAV file."""
 
     rate: int
     channels: int
     tag: int
-    width: int  # bytes a sample; 0 for a coding that is not read here
-    order: str  # of bytes: "<" little end first, ">" big end first (RIFX)
+    width: int  # bytes per sample; 0 for a coding that `decode` does not support
+    order: str  # byte order: "<" little-endian, ">" big-endian (RIFX)
     offset: int  # of the first sample in the file
     size: int  # bytes of samples
 
     @property
     def frame(self) -> int:
-        """Bytes of one sample of every channel."""
+        """Size in bytes of one sample of every channel."""
         return self.channels * self.width
 
     @property
     def length(self) -> int:
-        """Samples a channel."""
+        """Number of samples per channel."""
         return self.size // self.frame
 
     def decode(self, raw: bytes) -> np.ndarray:
@@ -67,9 +67,9 @@ class WavLayout:
 
 
 def wav_layout(file: IO[bytes], size: int | None, name: str, partial: bool = False) -> WavLayout | None:
-    """Read a header and check it against its file's ``size`` (None for a stream); None if it is no WAV.
+    """Read a header and compare it with the ``size`` of its file (None for a stream); None if it is not a WAV.
 
-    With ``partial`` a file that was cut ends where it ends, with a warning.
+    Raises a MinirepError for an unusable header or a truncated file. With ``partial``, that is only a warning.
     """
     if not is_wav(file):
         return None
@@ -108,18 +108,18 @@ def is_wav(file: IO[bytes], start: int = 0) -> bool:
 
 
 class _Header:
-    """What comes before the samples of a WAV file; ``size`` is the file's, None for a stream."""
+    """The header of a WAV file; ``size`` is the number of bytes of the file, None for a stream."""
 
     def __init__(self, file: IO[bytes], size: int | None, name: str):
         self.file, self.size, self.name = file, size, name
         file.seek(0)
         head = file.read(12)
         self.order = ">" if head[:4] == b"RIFX" else "<"
-        self.whole = 8 + struct.unpack(self.order + "4xI4x", head)[0]  # bytes of the file, as it says
+        self.whole = 8 + struct.unpack(self.order + "4xI4x", head)[0]  # bytes of the file, by its header
         self.chunks = self._chunks()
 
     def _chunks(self) -> dict[bytes, tuple[int, int]]:
-        """The chunks up to the samples, {name: (offset, bytes)}. What follows "data" is of no use here."""
+        """Return {name: (offset, bytes)} of the chunks up to "data", which contains the samples."""
         chunks: dict[bytes, tuple[int, int]] = {}
         position, wanted = 12, "expected a WAV file's 'data' chunk"
         for _ in range(MAX_CHUNKS):
@@ -135,7 +135,7 @@ class _Header:
         raise MinirepError(f"{self.name}: found {MAX_CHUNKS} chunks and no samples, {wanted} before")
 
     def unpack(self, kind: bytes, fields: str) -> tuple:
-        """The fields at the beginning of a chunk, as `struct` writes them."""
+        """Return the fields at the beginning of a chunk, in the notation of `struct`."""
         (offset, length), least = self.chunks.get(kind, (0, 0)), struct.calcsize(self.order + fields)
         self.file.seek(offset)
         body = self.file.read(least)
@@ -145,7 +145,7 @@ class _Header:
 
 
 def _data_size(header: _Header, partial: bool) -> int:
-    """The bytes of samples: the size in the headers if it is plausible, else that of the data."""
+    """Return the number of bytes of samples: the size in the header if it is plausible, else that of the data."""
     offset, promised = header.chunks[b"data"]
     size, whole = header.size, header.whole
     if promised == 0xFFFFFFFF and b"ds64" in header.chunks:  # it did not fit into 32 bits: this chunk has it in 64
@@ -156,8 +156,8 @@ def _data_size(header: _Header, partial: bool) -> int:
     there, missing = size - offset, promised - (size - offset)
     if (promised == 0 and whole != size) or (missing > 0 and is_placeholder(promised)):
         return there
-    # Recorders err by a header or a buffer: the samples would end behind the file's end by its head, which is right, or
-    # the header itself was counted, or not even one sample is missing. In a file that was cut both sizes promise more.
+    # The size that a recorder writes may be too large by a header or a buffer: the size of the whole file contradicts
+    # it, or the header was counted, or less than one sample is missing. In a truncated file both sizes are too large.
     frame = max(1, *header.unpack(b"fmt ", "12xH"))
     if missing <= 0:
         return promised
@@ -179,7 +179,7 @@ def is_placeholder(size: int) -> bool:
 
 
 def read_wav(file: IO[bytes], layout: WavLayout, name: str) -> Recording:
-    """Open a WAV file whose samples are read here."""
+    """Open a WAV file whose samples `WavLayout.decode` decodes."""
 
     def fetch(start, stop):
         file.seek(layout.offset + start * layout.frame)
@@ -192,10 +192,10 @@ def read_wav(file: IO[bytes], layout: WavLayout, name: str) -> Recording:
 
 @lru_cache(maxsize=2)
 def telephone_table(tag: int) -> np.ndarray:
-    """Return the values of the 256 codes of A-law or mu-law: (256,) float64.
+    """Return the values of the 256 codes of A-law or mu-law (ITU-T Recommendation G.711): (256,) float64.
 
     A code is a sign, three bits of exponent and four of mantissa. A-law stores it with every other bit inverted, mu-law
-    with all of them.
+    with all bits inverted.
     """
     code = np.arange(256) ^ (0x55 if tag == ALAW else 0xFF)
     exponent, mantissa = code >> 4 & 7, code & 15

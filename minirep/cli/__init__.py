@@ -1,7 +1,7 @@
-"""The command line: finds the command, runs it, and turns what goes wrong into one line and an exit status.
+"""The command line: find the command, run it, and turn an error into one line and an exit status.
 
-Each command is a module that offers ``add_arguments(parser)`` and ``run(args) -> exit status``. It is imported when it
-is called for, and not before, so that ``minirep --help`` stays quick.
+Each command is a module with ``add_arguments(parser)`` and ``run(args) -> exit status``. It is imported only when it is
+used, so that ``minirep --help`` is fast.
 """
 
 import argparse
@@ -28,21 +28,21 @@ COMMANDS = {  # name: (module, what it does)
     "verify": ("cli.verify", "prove that a merged model computes the same function"),
     "bench": ("cli.bench", "measure how fast a model runs on this computer"),
 }
-# 1: some of the inputs failed, and a command's run() says so itself.
-UNUSABLE = 2  # arguments or a model that nothing can be done with
+# 1: some of the inputs failed; run() of the command returns it.
+UNUSABLE = 2  # arguments or a model that cannot be used
 INTERRUPTED = 130  # as shells count it: 128 + SIGINT
 CLOSED_PIPE = 141  # 128 + SIGPIPE
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; returns the exit status (0: all good, 1: some inputs failed, 2: unusable arguments or model)."""
+    """Run one command; return its exit status (0: success, 1: some inputs failed, 2: unusable arguments or model)."""
     argv = sys.argv[1:] if argv is None else argv
     try:
         args = _parser(argv).parse_args(argv)
         with warnings.catch_warnings():
             report_warnings()
             status = args.run(args)
-        sys.stdout.flush()  # errors of a closed pipe or a full disk shall come here, not when Python shuts down
+        sys.stdout.flush()  # so that a closed pipe or a full disk is an error here, not when Python shuts down
         return status
     except SystemExit as done:  # argparse has printed help, the version or what is wrong
         return int(done.code or 0)
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         return UNUSABLE
     except KeyboardInterrupt:  # also while a command or what it needs is being imported
         return INTERRUPTED
-    except BrokenPipeError:  # whoever read our output, such as head, has seen enough
+    except BrokenPipeError:  # the reader of our output, such as head, has closed it
         _drop_output()
         return CLOSED_PIPE
     except OSError as error:  # such as a full disk under our output
@@ -81,7 +81,7 @@ def _parser(argv: list[str]) -> argparse.ArgumentParser:
 
 
 def _drop_output() -> None:
-    """Send what is left in stdout's buffer nowhere: it cannot be written, and Python would complain at its end."""
+    """Discard the rest of stdout's buffer: it cannot be written, and Python would report that when it exits."""
     try:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())

@@ -1,7 +1,7 @@
 """``minirep bench``: the time of each part of a network on this computer, and its share of the peak.
 
-Nearly all of a network's arithmetic is matrix products, so what can be reached is measured with one: two large
-matrices, multiplied by NumPy. A share above 100 % means that the compiled kernels beat the library it came with.
+Nearly all of a network's arithmetic is matrix products. So NumPy's rate on a product of two large matrices is taken as
+the peak. A share above 100 % means that the compiled kernels are faster than the library that NumPy uses.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def run(args) -> int:
 
 
 def thread_counts(text) -> list[int]:
-    """``1,2`` -> [1, 2]."""
+    """Convert "1,2" to [1, 2]; by default, return 1 and the number of available cores."""
     try:
         from ..fast.threads import allowed_threads
     except ImportError:  # without Numba there is nothing to choose
@@ -72,7 +72,7 @@ def thread_counts(text) -> list[int]:
 
 
 def measure(network, frames: int, batch: int, threads: list[int], repeat: int) -> dict:
-    """Times of all stages: NumPy as it is, then the compiled backend with each number of threads."""
+    """Measure all stages: NumPy with its own threads, then the compiled backend with each number of threads."""
     x = np.random.default_rng(0).normal(-5.0, 3.0, (batch, frames, MELS)).astype(network.dtype)
     ways: list[tuple] = [("numpy", None, partial(networks.stages, network, x), partial(networks.forward, network, x))]
     try:
@@ -104,7 +104,7 @@ def measure(network, frames: int, batch: int, threads: list[int], repeat: int) -
 
 
 def times_of(stages, forward, repeat: int) -> dict[str, float]:
-    """{part: median of its seconds}; the whole pass is timed by itself, and includes the heads."""
+    """Return {part: median of its seconds}; the whole pass is timed by itself, and includes the heads."""
     forward()  # compiles, packs weights and allocates
     times: dict[str, list[float]] = {}
     for _ in range(repeat):
@@ -120,7 +120,7 @@ def times_of(stages, forward, repeat: int) -> dict[str, float]:
 
 
 def peak(threads: int) -> float:
-    """Floating-point operations a second of a large matrix product in NumPy, in a process with so many threads."""
+    """Measure the FLOP/s of a large matrix product in NumPy, in a process with so many threads."""
     environment = {**os.environ, **dict.fromkeys(BLAS_THREADS, str(threads))}
     done = subprocess.run([sys.executable, "-c", PEAK], env=environment, capture_output=True, text=True, check=False)
     try:

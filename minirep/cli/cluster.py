@@ -1,4 +1,4 @@
-"""Files classified in order by the workers of a Dask scheduler that runs already (extra ``dask``)."""
+"""Classify files, in order, with the workers of a running Dask scheduler (extra ``dask``)."""
 
 import logging
 import pickle
@@ -12,17 +12,16 @@ from ..text import one_line, quoted
 from .terminal import complain
 from .work import AHEAD, Answer, Work
 
-BATCH = 10  # files in a task, so that what it costs to send one does not matter
+BATCH = 10  # files in a task, so that the cost of sending a task does not matter
 PATIENCE = 5.0  # seconds in which the scheduler must answer
 
 
 def answers_of_cluster(work: Work, files: Sequence[str], address: str) -> Generator[Answer, None, None]:
-    """For each file, in order: {head: probabilities}, or why there are none.
+    """Yield for each file, in order, {head: probabilities}, or the reason why there are none.
 
-    The work is sent once to each worker. Dask repeats the tasks of a worker that is lost. The files of a batch that
-    ended worker after worker are tried one by one, and the one that is to blame is lost alone.
-
-    Raises MinirepError where no scheduler answers, or its workers cannot do the work at all.
+    The model is sent once to each worker. Dask repeats the tasks of a worker that is lost. If several workers in
+    succession are killed by a batch, its files are tried one by one, so that only the file that causes this fails.
+    Raises a MinirepError if no scheduler answers, or if its workers cannot run the tasks at all.
     """
     try:
         from distributed import CancelledError, KilledWorker
@@ -52,7 +51,7 @@ def answers_of_cluster(work: Work, files: Sequence[str], address: str) -> Genera
                 try:
                     yield from task.result()
                 except KilledWorker:
-                    for _, task in waiting:  # nothing else shall be lost with them, or taken for the cause
+                    for _, task in waiting:  # no other task must be lost with them, or taken for the cause
                         task.exception()
                     for file in batch:
                         try:
@@ -72,10 +71,10 @@ def _connected(address: str):
     from distributed import Client
 
     class Connection(Client):
-        def __del__(self):  # which would wait ten seconds for one that never was
+        def __del__(self):  # which would wait ten seconds for a connection that never existed
             pass
 
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # it is for us to say what went wrong
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # minirep reports errors itself
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that versions differ: what that breaks is reported where it happens
@@ -86,5 +85,5 @@ def _connected(address: str):
 
 
 def _answer_all(work: Work, files: list[str]) -> list[Answer]:
-    """On a worker: the answers for some files."""
+    """Return the answers for some files; this runs on a worker."""
     return [work.answer(file) for file in files]

@@ -27,7 +27,7 @@ def run(args) -> int:
 
 
 def read_labels(arguments: list[str], heads: dict[str, int]) -> dict[str, tuple[str, ...]]:
-    """{head: class names} from arguments FILE or HEAD=FILE."""
+    """Return {head: class names} from arguments FILE or HEAD=FILE."""
     labels = {}
     for argument in arguments:
         head, equals, path = argument.partition("=")
@@ -44,7 +44,7 @@ def read_labels(arguments: list[str], heads: dict[str, int]) -> dict[str, tuple[
 
 
 def _names(path: str) -> tuple[str, ...]:
-    """The lines of a text file; empty ones at its end do not count."""
+    """Return the lines of a text file, without empty lines at its end."""
     try:
         names = [line.strip() for line in Path(path).read_text("utf-8-sig").rstrip().split("\n")]
     except OSError as error:

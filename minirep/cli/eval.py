@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args) -> int:
     for picture in filter(None, (args.confusion_picture, args.calibration_picture)):
-        picture_format(picture)  # what cannot be drawn is told before the work
+        picture_format(picture)  # an error before the work, if it cannot be drawn
     clf = load(args.model, args.backend, threads=None if args.jobs == 1 else 1, precision=args.precision)
     outputs = {head: _outputs(args, head, clf) for head in clf.labels}
     _check_outputs(args, [path for named in outputs.values() for path in named.values()])
@@ -82,17 +82,17 @@ def run(args) -> int:
 
 
 def _outputs(args, head: str, clf: Classifier) -> dict[str, str]:
-    """{what: path} of a head's own files; where there are several heads, its name is in theirs."""
+    """Return {what: path} of a head's output files; if there are several heads, their names contain the head."""
     named = {"matrix": args.confusion, "matrix picture": args.confusion_picture, "bars": args.calibration_picture}
     named = {what: path for what, path in named.items() if path}
     if len(clf.labels) == 1:
         return named
-    safe = re.sub(r"[^\w-]", "_", head)  # a model may call its heads whatever it likes
+    safe = re.sub(r"[^\w-]", "_", head)  # a head can have any name
     return {what: "-{}".join(os.path.splitext(path)).format(safe) for what, path in named.items()}
 
 
 def _check_outputs(args, paths: list[str]) -> None:
-    """Refuse what could not be written after hours of work, or would destroy what was read."""
+    """Refuse output files that cannot be written or would overwrite an input, before hours of work."""
     taken = {os.path.realpath(path) for path in (args.manifest, args.model) if path}
     for path in [*paths, *filter(None, [args.predictions])]:
         place = os.path.realpath(path)
@@ -119,7 +119,7 @@ def _write(outputs: dict[str, str], labels, p: np.ndarray, truth: np.ndarray, ti
 
 
 def _classify(args, clf: Classifier, model: str, clips: list[Clip]) -> dict[tuple[str, str], np.ndarray]:
-    """{(clip's path, head): probabilities}, from the file of predictions if it has them."""
+    """Return {(clip's path, head): probabilities}, from the file of predictions if it has them."""
     if not args.predictions:
         found = {}
 
@@ -139,7 +139,7 @@ def _classify(args, clf: Classifier, model: str, clips: list[Clip]) -> dict[tupl
 
 
 def _classify_rest(args, clf: Classifier, clips: list[Clip], keep) -> None:
-    """``keep(clip, {head: probabilities})`` for each clip that can be read; the others are reported."""
+    """Call ``keep(clip, {head: probabilities})`` for each clip that can be read, and report the others."""
     progress, done = Progress(len(clips)), 0
     try:
         work = Work(clf, args.views, pipes=False)
@@ -194,7 +194,7 @@ def _number(value: float) -> str:
 
 
 def _as_json(args, model: str, clf: Classifier, measured: dict[str, Measures], failed: int) -> dict:
-    """What was measured, for programs; what cannot be said, and an infinite d-prime, is null."""
+    """Return all measures for programs; undefined ones, and an infinite d-prime, are null."""
 
     def plain(value):
         return value.item() if math.isfinite(value) else None

@@ -35,13 +35,13 @@ def make_stream(args, clf: Classifier, rate: int) -> Stream:
 
 
 def as_json(event: Event) -> dict:
-    """Return an event with milliseconds and the digits of a float32."""
+    """Return an event with times in seconds, rounded to milliseconds, and the seven digits of a float32."""
     times = {"start": round(event.start, 3), "end": None if event.end is None else round(event.end, 3)}
     return times | {"head": event.head, "label": event.label, "confidence": float(f"{event.confidence:.7g}")}
 
 
 def event_line(event: Event, blocks: bool = True, width: int = 20) -> str:
-    """Format an event for people, with a bar of ``width`` columns; "..." is the end of one that goes on."""
+    """Format an event for people, with a bar of ``width`` columns; "..." is the end of an event that continues."""
     label = pad(shorten(printable(event.label), 30), 20)
     filled, end = bar(event.confidence, width, blocks), "..." if event.end is None else clock(event.end)
     return f"{clock(event.start)} - {pad(end, 10)}  {label}  {percent(event.confidence)}  {filled}".rstrip()

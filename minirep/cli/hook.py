@@ -16,18 +16,17 @@ from ..errors import MinirepError
 from ..text import one_line, quoted
 from .terminal import complain
 
-LIMIT = 10.0  # seconds that a command may take; and that we wait at the end, for all of them
-WAITING = 100  # events that may wait for their turn
-PAUSE = 0.02  # seconds from one look at a running command to the next
+LIMIT = 10.0  # seconds that a command may take, and that all waiting ones together may take at the end
+WAITING = 100  # events that may wait
+PAUSE = 0.02  # seconds between two checks of a running command
 
 
 class Hook:
-    """Run a command for each event in turn, in a thread of its own, so that adding an event does not wait.
+    """Run a command for each event, one at a time, in a thread of its own, so that adding an event does not wait.
 
-    The command is split as a shell would, but no shell runs it, and nothing of an event becomes part of it. Of what it
-    prints, the last line on stderr is reported if it fails. What it leaves running in its process group is killed.
-
-    Raises MinirepError where the command cannot be split or does not begin with a program.
+    The command is split into words as in a shell, but no shell runs it, and no part of an event is inserted into it. If
+    it fails, its last line on stderr is reported. Processes that it leaves running in its process group are killed.
+    Raises a MinirepError if the command cannot be split or does not begin with a program.
     """
 
     def __init__(self, command: str):
@@ -39,7 +38,7 @@ class Hook:
             found = quoted(self._words[0] if self._words else command)
             raise MinirepError(f"--exec: found {found}, expected the name or path of a program, with its arguments")
         self._events: queue.Queue[str | None] = queue.Queue()
-        self._end = math.inf  # when what still runs is killed
+        self._end = math.inf  # when a command that still runs is killed
         self._done = threading.Event()  # a Thread whose join() was interrupted counts as ended, until Python 3.13
         threading.Thread(target=self._run_all, daemon=True).start()
 
@@ -56,7 +55,7 @@ class Hook:
             self._end = time.monotonic() + LIMIT
             self._events.put(None)
             self._done.wait()
-        finally:  # a second Ctrl-C: what still runs is killed
+        finally:  # a second Ctrl-C: a command that still runs is killed
             self._end = 0.0
             self._done.wait(LIMIT)
 
@@ -74,7 +73,7 @@ class Hook:
             self._done.set()
 
     def _run(self, data: bytes) -> str:
-        """Run the command with this input; what went wrong, if anything did."""
+        """Run the command with this input; return what went wrong, or an empty text."""
         unix = os.name == "posix"
         try:
             process: Any = subprocess.Popen(
@@ -112,5 +111,5 @@ class Hook:
 
 
 def _read(pipe) -> bytes:
-    """What is there, without waiting."""
+    """Return the bytes that have arrived, without waiting."""
     return b"" if pipe is None else pipe.read(1 << 16) or b""

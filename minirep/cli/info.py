@@ -49,7 +49,7 @@ def of_file(path: str | None) -> dict:
 
 
 def of_published(recipe_name: str, kind: str) -> dict:
-    """Describe a full-size network of the papers: its weights are all zero, which changes no count."""
+    """Describe a full-size network of the papers. Its weights are all zero, which does not change the counts."""
     recipe = RECIPES[recipe_name]
     architecture = Architecture(kind, heads=recipe.heads, frames=recipe.frames)
     network = build(architecture, lambda _, shape: np.zeros(shape, np.float32))
@@ -57,7 +57,7 @@ def of_published(recipe_name: str, kind: str) -> dict:
 
 
 def describe(model: Model) -> dict:
-    """The JSON object; `lines` shows the same to people."""
+    """Return the facts about a model as a JSON object; `lines` formats the same for people."""
     network, recipe, labels, provenance = model
     frames = network.pool[0] * 32 if recipe is None else recipe.frames
     stored = costs(network, frames)
@@ -147,13 +147,13 @@ def _field(name: str, value: str):
 
 
 def _sizes(stages: list[list[int]]) -> str:
-    """The kernel sizes of each stage, or once where all stages are alike."""
+    """Return the kernel sizes of each stage, or only once if all stages have the same."""
     texts = [", ".join(map(str, sizes)) for sizes in stages]
     return texts[0] if len(set(texts)) == 1 else " | ".join(texts)
 
 
 def _cost_rows(info: dict) -> list[list[str]]:
-    """The rows of the table of parts; one column for each count where merging would change nothing."""
+    """Return the rows of the table of parts, with one column for each count if merging would change nothing."""
     forms = [info["stored"]] if info["network"]["fused"] else [info["stored"], info["fused"]]
     blanks = [""] * (len(forms) - 1)
     parts = zip(*(form["parts"] for form in forms))

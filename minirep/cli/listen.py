@@ -28,8 +28,8 @@ from .hook import LIMIT, Hook
 from .terminal import BLOCKS, bar, can_show, columns, complain, percent, say
 
 NO_SOUND = 3  # exit status: the input ended before its first sample
-QUIET = 30.0  # seconds without an event, until what may be the reason is told
-PACE = 3.0, 10.0  # seconds until the pace of a live source is first taken, and how long
+QUIET = 30.0  # seconds without an event until a likely reason is reported
+PACE = 3.0, 10.0  # seconds until the rate of a live source is measured, and duration of this measurement
 BACKLOG = 10.0  # seconds of sound that may wait to be classified
 
 
@@ -66,14 +66,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args) -> int:
-    if sys.stdin is None or sys.stdin.isatty():  # closed by whoever started us, or nothing but a keyboard
+    if sys.stdin is None or sys.stdin.isatty():  # closed by the parent process, or a keyboard
         raise MinirepError("found no sound on standard input; expected it from a pipe: arecord ... | minirep listen")
     backlog = Backlog()
     with contextlib.suppress(Stopped), ending_on_signals(backlog):
         listen_to(args, backlog)
     if backlog.stopped == signal.SIGINT:
         return INTERRUPTED
-    if backlog.stopped or backlog.samples:  # a service that is told to stop has done its work
+    if backlog.stopped or backlog.samples:  # SIGTERM is the normal end of a service
         return 0
     complain("standard input ended before its first sample; expected sound: is the microphone there?")
     return NO_SOUND
@@ -83,10 +83,10 @@ def listen_to(args, backlog: "Backlog") -> None:
     """Load the model and listen to standard input until it ends or the backlog is stopped."""
     hook = Hook(args.command) if args.command is not None else None
     clf = load(args.model, args.backend, precision=args.precision)
-    source = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)  # what has arrived, without waiting for a bufferful
+    source = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)  # it does not wait until a buffer is full
     pcm = Pcm(source, args.format, args.rate, args.channels, clf.recipe.rate)
     stream = make_stream(args, clf, pcm.rate)
-    clf.probabilities(np.zeros((1, clf.recipe.frames, MELS), np.float32))  # what is slow the first time is done now
+    clf.probabilities(np.zeros((1, clf.recipe.frames, MELS), np.float32))  # so that the slow first run happens now
     report = Report(LiveLines() if sys.stdout.isatty() and not args.json else JsonLines(), hook)
     complain(introduction(pcm, stream, args.hop))
     backlog.start(pcm)
@@ -108,7 +108,7 @@ def introduction(pcm: Pcm, stream: Stream, hop: float) -> str:
 
 
 def is_file(file) -> bool:
-    """Whether it is a file on disk, which waits for us, and not a pipe from something that may not."""
+    """Return whether the input is a file on disk, which waits for us, and not a pipe, which may be live."""
     try:
         return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
     except (OSError, ValueError):
@@ -116,15 +116,11 @@ def is_file(file) -> bool:
 
 
 def listen(backlog: "Backlog", stream: Stream, report: "Report", patient: bool) -> None:
-    """Classify until the sound ends or is stopped.
-
-    On a machine that takes longer for a window than the sound lasts up to the next, windows are skipped unless we are
-    ``patient``.
-    """
+    """Classify until the sound ends or is stopped. Unless ``patient``, skip windows if it is slower than real time."""
     warnings, begin, heard = SkipWarnings(), None, False
     while True:
         late = begin is not None and time.monotonic() - begin > stream.seconds + stream.hop
-        behind = late and stream.load > 1 and not patient  # late alone we may be because the sound paused
+        behind = late and stream.load > 1 and not patient  # if the sound paused, we are late, too
         samples = backlog.take(everything=behind)
         if samples is None:
             break
@@ -142,20 +138,20 @@ def listen(backlog: "Backlog", stream: Stream, report: "Report", patient: bool) 
 
 
 class Stopped(BaseException):
-    """A signal came before there was any sound that it could end."""
+    """A signal arrived before the sound began."""
 
 
 class Backlog:
-    """Reads ahead in a thread of its own, so that the source need not wait while a window is classified."""
+    """Read ahead in a thread of its own, so that the source does not wait while a window is classified."""
 
     def __init__(self) -> None:
         self._pcm: Pcm | None = None
-        self.samples = 0  # that have arrived in all
-        self._blocks: deque[tuple[np.ndarray, float]] = deque()  # what has arrived and not been taken, and when
-        self.arrived = 0.0  # when the last of what was taken had arrived, in seconds since 1970
-        self._waiting, self._ended = 0, False  # its samples; whether that is all
+        self.samples = 0  # number that have arrived in total
+        self._blocks: deque[tuple[np.ndarray, float]] = deque()  # samples that have not been taken, and their arrival
+        self.arrived = 0.0  # arrival of the last samples that were taken, in seconds since 1970
+        self._waiting, self._ended = 0, False  # number of samples in the blocks; whether no more will arrive
         self._error: Exception | None = None
-        self.stopped: int | None = None  # the signal that did it, if one did
+        self.stopped: int | None = None  # the signal that stopped it, if any
         self._changed = threading.Condition()
 
     def start(self, pcm: Pcm) -> None:
@@ -163,7 +159,7 @@ class Backlog:
         threading.Thread(target=self._fill, args=[pcm], daemon=True).start()
 
     def _fill(self, pcm: Pcm) -> None:
-        begin, first = time.monotonic(), (0.0, 0)  # when and how much there was as the pace was first taken
+        begin, first = time.monotonic(), (0.0, 0)  # first: time and number of samples when the measurement began
         try:
             while (samples := pcm.read()) is not None:
                 with self._changed:
@@ -180,17 +176,17 @@ class Backlog:
                         pcm.look_at_pace((self.samples - first[1]) / (now - first[0]))
                         first = math.inf, 0
                     self._changed.wait_for(lambda: self._waiting <= BACKLOG * pcm.rate)
-        except Exception as error:  # to be raised where it can be reported
+        except Exception as error:  # raised later, where it can be reported
             self._error = error
         with self._changed:
             self._ended = True
             self._changed.notify()
 
     def take(self, everything: bool = False) -> np.ndarray | None:
-        """The next block, or all that has arrived; None when the sound has ended or `stop` was called."""
+        """Return the next block (n,), or all that has arrived; None when the sound has ended or `stop` was called."""
         with self._changed:
             while not (self._blocks or self._ended or self.stopped):
-                self._changed.wait(0.1)  # and look again: a signal wakes nobody up
+                self._changed.wait(0.1)  # and check again: a signal does not wake this thread up
             count = len(self._blocks) if everything else min(1, len(self._blocks))
             blocks = [self._blocks.popleft() for _ in range(0 if self.stopped else count)]
             self._waiting -= sum(len(samples) for samples, _ in blocks)
@@ -214,14 +210,14 @@ class Backlog:
             raise Stopped
 
     def raise_error(self) -> None:
-        """Raise what ended the reading, if it was not the end of the sound."""
+        """Raise the error that ended the reading, if there was one."""
         if self._error is not None:
             raise self._error
 
 
 @contextlib.contextmanager
 def ending_on_signals(backlog: Backlog):
-    """The first Ctrl-C, or SIGTERM as services get it, ends the sound between two windows; a second one ends us."""
+    """End the sound between two windows at the first Ctrl-C or SIGTERM; a second one ends the process."""
 
     def stop(number, _):
         backlog.stop(number)
@@ -231,7 +227,7 @@ def ending_on_signals(backlog: Backlog):
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+    if threading.current_thread() is not threading.main_thread():  # only the main thread handles signals
         yield
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -244,7 +240,7 @@ def ending_on_signals(backlog: Backlog):
 
 
 class SkipWarnings:
-    """Report on stderr that windows are skipped: when it begins, then every ten seconds at most, and at the end."""
+    """Report skipped windows on stderr: at the first one, then at most every ten seconds, and at the end."""
 
     def __init__(self):
         self._said, self._next = 0, 0.0
@@ -261,15 +257,15 @@ class SkipWarnings:
 
 
 class Report:
-    """What is printed, and what is handed to a command, of the events that have started or ended."""
+    """Print the starts and ends of events, and pass them to the command of ``--exec``."""
 
     def __init__(self, lines: "JsonLines | LiveLines", hook: Hook | None):
         self._lines, self._hook = lines, hook
-        self._started: dict[str, float] = {}  # of each head's event that goes on, in seconds since 1970
+        self._started: dict[str, float] = {}  # start of each head's last event, in seconds since 1970
 
     def add(self, stream: Stream, arrived: float, last: bool = False) -> None:
         """Report the changes of the last samples, which arrived at this time."""
-        origin = arrived - stream.seconds  # when the sound began, by today's clock and the samples' own
+        origin = arrived - stream.seconds  # when the sound began, by the clock
         self._lines.wipe()
         for event in stream.changes:
             entry = self.entry(event, origin)
@@ -281,22 +277,22 @@ class Report:
         sys.stdout.flush()
 
     def entry(self, event: Event, origin: float) -> dict:
-        """An event for programs: what has happened, and its times both since the sound began and by the clock."""
+        """Return an event for programs, with its times both since the start of the sound and by the clock."""
         if event.end is None:
             self._started[event.head], ended = origin + event.start, None  # the same in the line of its end
-        else:  # not sooner than its sound lasts: a file arrives faster than that
+        else:  # not before its sound can have ended: a file arrives faster than real time
             ended = iso_time(max(origin + event.end, self._started[event.head] + event.end - event.start))
         entry = {"event": "end" if ended else "start"} | as_json(event)
         return entry | {"started": iso_time(self._started[event.head]), "ended": ended}
 
 
 def iso_time(seconds: float) -> str:
-    """Seconds since 1970 as local time with its offset (ISO 8601)."""
+    """Format seconds since 1970 as local time with its offset (ISO 8601)."""
     return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="milliseconds")
 
 
 class JsonLines:
-    """For programs: {"event", "start", "end", "head", "label", "confidence", "started", "ended"} a line."""
+    """Lines for programs: {"event", "start", "end", "head", "label", "confidence", "started", "ended"} on each."""
 
     def line(self, event: Event, entry: dict) -> str:
         return json.dumps(entry, allow_nan=False)
@@ -309,18 +305,18 @@ class JsonLines:
 
 
 class LiveLines:
-    """For people: events one below the other, and under them a line with what is heard now."""
+    """Lines for people: one per event, and below them a status line with the most probable labels now."""
 
     def __init__(self) -> None:
         self.blocks = can_show(BLOCKS, sys.stdout)
         self._drawn = 0  # columns
 
     def line(self, event: Event, entry: dict) -> str:
-        """The time of day in front."""
+        """Format an event, after the time of day."""
         return f"{(entry['ended'] or entry['started'])[11:19]}  {event_line(event, self.blocks, 9)}"
 
     def show(self, stream: Stream) -> None:
-        """Draw what is heard."""
+        """Draw the status line."""
         parts = [clock(stream.seconds)]
         for label, p in stream.heard.values():
             parts.append(f"{pad(shorten(printable(label), 20), 20)}  {percent(p)}  {pad(bar(p, 20, self.blocks), 20)}")
@@ -330,6 +326,6 @@ class LiveLines:
         self._drawn = cells(line)
 
     def wipe(self) -> None:
-        """Take the line away."""
+        """Erase the status line."""
         sys.stdout.write("\r" + " " * self._drawn + "\r" if self._drawn else "")
         self._drawn = 0

@@ -1,4 +1,4 @@
-"""Writing the model that a command has made and reporting so, or printing what it has found."""
+"""Write the model that a command has made, and print results."""
 
 import json
 import os
@@ -12,19 +12,19 @@ from .terminal import say
 
 
 def show(args, found: dict, lines) -> None:
-    """Print what was found: as a JSON object if ``--json`` asks for it, else as ``lines(found)``, for people."""
+    """Print results: with ``--json`` as a JSON object, else as ``lines(found)``, for people."""
     for line in [json.dumps(found, indent=1, allow_nan=False)] if args.json else lines(found):
         say(line)
 
 
 def refuse_source(args) -> None:
-    """Raise a MinirepError where the output is the very file that was read."""
+    """Raise a MinirepError if the output is the input file itself."""
     if os.path.exists(args.output) and os.path.samefile(args.source, args.output):
         raise MinirepError(f"{args.output}: is the input file; expected another output file")
 
 
 def write(args, model: Model) -> None:
-    """Write the model to ``args.output`` and print what was written; never over the file it came from."""
+    """Write the model to ``args.output``, but never over its input file, and print what was written."""
     refuse_source(args)
     write_model(args.output, model, args.half)
     form = "merged" if is_fused(model.network) else "not merged"
@@ -32,6 +32,6 @@ def write(args, model: Model) -> None:
 
 
 def report(path: str, what: str) -> None:
-    """Print what was done with a file, and its size; nothing where its bytes went to standard output."""
+    """Print what was done with a file, and its size; print nothing if its bytes went to standard output."""
     if writable(path) is not None:
         say(f"{printable(path)}: {what}, {os.path.getsize(path):,} bytes")

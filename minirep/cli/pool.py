@@ -1,4 +1,4 @@
-"""Files classified in order: by this process, by several with one thread each, or by a cluster."""
+"""Classify files, in order: in this process, in several processes with one thread each, or on a cluster."""
 
 import contextlib
 import multiprocessing
@@ -18,7 +18,7 @@ from .terminal import report_warnings
 from .work import AHEAD, Answer, Work
 
 MAX_JOBS = 61  # as many processes as Windows can wait for
-# What sets how many threads the libraries behind NumPy's matrix products use, before NumPy is imported.
+# These set the number of threads of the libraries for NumPy's matrix products, before NumPy is imported.
 BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 _here: Work  # in a process of its own
@@ -39,7 +39,7 @@ def add_jobs(parser) -> None:
 
 
 def answers(work: Work, files: Sequence, jobs: int, scheduler: str | None = None) -> Generator[Answer, None, None]:
-    """For each file, in order: {head: probabilities}, or why there are none."""
+    """Yield for each file, in order, {head: probabilities}, or the reason why there are none."""
     if scheduler is not None:
         return answers_of_cluster(work, files, scheduler)
     if jobs == 1 or len(files) < 2:
@@ -48,13 +48,13 @@ def answers(work: Work, files: Sequence, jobs: int, scheduler: str | None = None
 
 
 def _answers_of_processes(work: Work, files: Sequence[str], jobs: int) -> Generator[Answer, None, None]:
-    """The same, from several processes. Only a few files are submitted ahead.
+    """Do the same with several processes. Only a few files are submitted ahead.
 
-    When a process is ended, all of its pool are. The files they had are tried again, in a pool of one and one at a
-    time: the one that is to blame, if it is a file, is lost alone.
+    When a process is killed, all processes of its pool end. Their files are tried again one at a time, in a pool of one
+    process, so that only a file that causes this fails.
     """
-    rest, ours = iter(files), deque[str]()  # files that are handed out
-    suspects = 0  # how many of these are tried one at a time
+    rest, ours = iter(files), deque[str]()  # ours: files that have been submitted
+    suspects = 0  # number of these that are tried one at a time
     while True:
         with _one_thread_each(), _pool(work, 1 if suspects else jobs) as pool:
             waiting: deque[Future] = deque()
@@ -73,7 +73,7 @@ def _answers_of_processes(work: Work, files: Sequence[str], jobs: int) -> Genera
                     ours.popleft()
                     if suspects:
                         suspects -= 1
-                        if not suspects:  # on with all processes
+                        if not suspects:  # continue with all processes
                             break
             except BrokenProcessPool:
                 if suspects:
@@ -85,13 +85,13 @@ def _answers_of_processes(work: Work, files: Sequence[str], jobs: int) -> Genera
 
 
 def _ended(ready: Future) -> bool:
-    """Whether a process cannot even begin."""
+    """Return whether a process cannot even start."""
     return isinstance(ready.exception(), BrokenProcessPool)
 
 
 @contextlib.contextmanager
 def _pool(work: Work, jobs: int):
-    """So many processes, which are ended with what they are at."""
+    """Provide a pool of processes; at the end, cancel the files that wait and let the running ones finish."""
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _begin, (work,)) as pool:
         try:
             yield pool
@@ -101,7 +101,7 @@ def _pool(work: Work, jobs: int):
 
 @contextlib.contextmanager
 def _one_thread_each():
-    """Processes that are started meanwhile multiply matrices on one thread each."""
+    """Let processes that are started in this context use one thread each for matrix products."""
     before = dict(os.environ)
     os.environ.update(dict.fromkeys(BLAS_THREADS, "1"))
     try:
@@ -114,7 +114,7 @@ def _one_thread_each():
 
 @contextlib.contextmanager
 def _interrupts_held():
-    """Ctrl-C waits a moment; processes started meanwhile do not receive it, because this process ends them."""
+    """Delay Ctrl-C. Processes started in this context do not receive it, because this process ends them."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -126,7 +126,7 @@ def _interrupts_held():
 
 
 def _begin(work: Work) -> None:
-    """In a new process: keep what all its files need."""
+    """Prepare a new process: store what all its files need."""
     global _here
     _here = work
     report_warnings()
@@ -136,7 +136,7 @@ def _begin(work: Work) -> None:
 
 def _end_with_parent(parent) -> None:
     parent.join()
-    os._exit(1)  # it was killed: nobody waits for an answer
+    os._exit(1)  # the parent was killed: no process waits for an answer
 
 
 def _answer_here(file: str) -> Answer:

@@ -1,4 +1,4 @@
-"""What the commands print for people: tables, bars and a progress line that fit the terminal and its character set."""
+"""Output for people: tables, bars and a progress line that fit the terminal and its character set."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ BLOCKS = " ▏▎▍▌▋▊▉█"  # eighths of a character cell, from none t
 
 
 def say(text: str, stream=None) -> None:
-    """Print a line to stdout, or to ``stream``. What its encoding cannot hold is escaped."""
+    """Print a line to stdout, or to ``stream``. Characters that its encoding lacks are escaped."""
     stream = sys.stdout if stream is None else stream
     encoding = stream.encoding or "utf-8"
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
@@ -28,7 +28,7 @@ def say_row(*values) -> None:
 
 
 class Report:
-    """A report on several files: `add` or `fail` for each (timelines: `begin`, `add`, `end`), then `close`."""
+    """A report on several files. Call `add` or `fail` for each (for a timeline `begin`, `add`, `end`), then `close`."""
 
     def fail(self, name: str, reason: str) -> None:
         pass  # already on stderr
@@ -41,7 +41,7 @@ class Report:
 
 
 class JsonArray(Report):
-    """An array on stdout, entry by entry."""
+    """A JSON array that is written to stdout entry by entry."""
 
     def __init__(self) -> None:
         self._before = "["
@@ -55,15 +55,15 @@ class JsonArray(Report):
 
 
 def complain(text: str) -> None:
-    """Report to stderr, as one line, something that went wrong."""
+    """Print an error or a warning to stderr, as one line."""
     if Progress.shown is not None:
         Progress.shown.clear()
-    sys.stdout.flush()  # where both go to one place, keep the order in which things happened
+    sys.stdout.flush()  # if both go to the same place, this keeps their order
     say(f"minirep: {printable(text)}", sys.stderr)
 
 
 def report_warnings() -> None:
-    """Have the warnings of minirep printed to stderr, a line each."""
+    """Print the warnings of minirep to stderr, one line each."""
     usual = warnings.showwarning
 
     def show(message, category, *where, **more):
@@ -77,7 +77,7 @@ def report_warnings() -> None:
 
 
 def can_show(characters: str, stream) -> bool:
-    """Whether the stream's encoding has these characters."""
+    """Return whether the stream's encoding has these characters."""
     try:
         characters.encode(stream.encoding or "utf-8")
     except UnicodeEncodeError:
@@ -86,12 +86,12 @@ def can_show(characters: str, stream) -> bool:
 
 
 def columns(stream) -> int | None:
-    """The width of the terminal behind a stream; None where there is none and lines may be as long as they like."""
+    """Return the width of a stream's terminal; None if it has none, so that lines can have any length."""
     return shutil.get_terminal_size().columns if stream.isatty() else None
 
 
 def bar(share: float, width: int, blocks: bool = True) -> str:
-    """A bar of ``share`` (0 to 1) times ``width`` columns, in block characters or plain ASCII.
+    """Return a bar of ``share`` (0 to 1) times ``width`` columns, in block characters or plain ASCII.
 
     >>> bar(0.55, 5), bar(0.55, 5, blocks=False)
     ('██▊', '###')
@@ -104,7 +104,8 @@ def bar(share: float, width: int, blocks: bool = True) -> str:
 
 
 def percent(share: float) -> str:
-    """
+    """Format a share (0 to 1) as a percentage.
+
     >>> percent(0.0424)
     '  4.2 %'
     """
@@ -112,13 +113,13 @@ def percent(share: float) -> str:
 
 
 def table(rows: list[list[str]], left: int = 2) -> list[str]:
-    """Lines with aligned columns: the first ``left`` to the left, the others, which are numbers, to the right."""
+    """Format rows as lines: the first ``left`` columns left-aligned, the others, which are numbers, right-aligned."""
     widths = [max(cells(cell) for cell in column) for column in zip(*rows)]
     return ["  ".join(pad(c, w, i >= left) for i, (c, w) in enumerate(zip(row, widths))).rstrip() for row in rows]
 
 
 class Progress:
-    """A bar on stderr while the work takes long: only on a terminal, and only after the first moment."""
+    """A progress bar on stderr, only on a terminal, and only if the work takes longer than ``patience`` seconds."""
 
     shown: "Progress | None" = None  # the one that is drawn now
 
@@ -137,7 +138,7 @@ class Progress:
             self._write("\r" + self._drawn)
 
     def clear(self) -> None:
-        """Take the bar away, so that other lines can be printed; the next step draws it again."""
+        """Erase the bar, so that other lines can be printed; the next step draws it again."""
         if self._drawn:
             self._write("\r" + " " * len(self._drawn) + "\r")
             self._drawn, Progress.shown = "", None

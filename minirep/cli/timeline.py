@@ -21,7 +21,7 @@ def add_arguments(parser) -> None:
 
 
 def check(args, sources: list) -> None:
-    """Refuse what does not go together, before anything is done."""
+    """Refuse options that cannot be combined, before any work."""
     if not args.timeline:
         defaults = {"hop": HOP, "smooth": SMOOTH, "all": False, "cooldown": 0.0}
         for name in ("plot", "hop", "threshold", "smooth", "cooldown", "gate", "all"):
@@ -37,7 +37,7 @@ def check(args, sources: list) -> None:
 
 
 def run(args, clf: Classifier, sources: list, failed: list) -> int:
-    """The timelines of ``sources``, [(name, path or stream)]; ``failed`` are those that are known to be no sound."""
+    """Print the timelines of ``sources``, [(name, path or stream)]; ``failed``, [(name, why)], cannot be opened."""
     report = JsonEvents() if args.json else CsvEvents() if args.csv else EventLines()
     for name, reason in failed:
         report.begin(name, None)
@@ -53,7 +53,7 @@ def run(args, clf: Classifier, sources: list, failed: list) -> int:
         report.begin(name, recording)
         try:
             _run_one(args, clf, name, recording, report)
-        except MinirepError as error:  # such as a damaged stretch: what came before it stands
+        except MinirepError as error:  # such as a damaged stretch: the events before it remain
             report.end(_tell(name, str(error)))
             failed.append((name, str(error)))
         else:
@@ -84,14 +84,14 @@ def _run_one(args, clf: Classifier, name: str, recording: Recording, report) -> 
 
 
 def _tell(name: str, reason: str) -> str:
-    """Report what went wrong to stderr; the reason, without the file's name in front."""
+    """Report an error to stderr; return its reason, without the file's name in front."""
     reason = reason.removeprefix("<stdin>: ").removeprefix(f"{printable(name)}: ")
     complain(f"{printable(name)}: {reason}")
     return reason
 
 
 class EventLines(Report):
-    """For people: each file's name, and its events below, one per line."""
+    """A report for people: each file's name, and its events below, one per line."""
 
     def __init__(self):
         self.blocks = can_show(BLOCKS, sys.stdout)
@@ -112,9 +112,9 @@ class EventLines(Report):
 
 
 class JsonEvents(JsonArray):
-    """For programs: [{"file", "seconds", "events": [{"start", "end", "head", "label", "confidence"}, ...]}, ...].
+    """A report for programs: [{"file", "seconds", "events": [{"start", "end", "head", "label", "confidence"} ...]} ...]
 
-    A file that failed has an "error" too, behind the events before the damage.
+    A file that failed also has an "error", after the events before the damage.
     """
 
     def begin(self, name: str, recording) -> None:
@@ -132,7 +132,7 @@ class JsonEvents(JsonArray):
 
 
 class CsvEvents(Report):
-    """For programs and spreadsheets: a row for each event; failures are on stderr only."""
+    """A report for programs and spreadsheets: a row for each event; failures are on stderr only."""
 
     def __init__(self):
         say_row("file", "start", "end", "head", "label", "confidence")

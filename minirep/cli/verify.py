@@ -29,7 +29,7 @@ from ..tree import named_arrays
 from .arguments import add_model_argument, add_precision
 from .terminal import Progress, say, table
 
-COLUMNS = {  # of the tables: what each holds
+COLUMNS = {  # of the tables, with their meaning
     "largest": "largest absolute difference between the two outputs",
     "relative": "that difference over the largest number in the output",
     "ulps": "that difference in units in the last place (ulp) of the number there",
@@ -44,7 +44,7 @@ STEP_COLUMNS = {  # the largest share of the bound after one step of merging alo
 }
 
 
-# What a line about something that is not within its bound begins with: the path in the tree, and the part of a block.
+# The start of a line about something outside its bound: the path in the tree, and the part of a block.
 NAMED = re.compile(
     r"(the merged kernel stored as )?(stem|stages|heads|probabilities)((?:\.\w+)*)"
     r"(?: in [^:]+: (entry|shortcut|paths[.\w]*|expand_project))?"
@@ -107,7 +107,7 @@ def run(args) -> int:
 
 
 def published_keys(network: Network) -> list[dict[str, str]]:
-    """{path in the tree: key in the checkpoint} of every array, as stored and merged."""
+    """Return {path in the tree: key in the checkpoint} of every array, as stored and merged."""
     axes = tuple(layer.axis for layer in network.layers[:2])
     alone = all(branch.bn is None for layer in network.layers for branch in layer.branches)  # merged kernels
     forms = ((network, alone), (fuse(network), True))
@@ -115,7 +115,7 @@ def published_keys(network: Network) -> list[dict[str, str]]:
 
 
 def in_file_terms(name: str, forms: list[dict[str, str]]) -> str:
-    """What is not within its bound, with the checkpoint's keys of all that it is made of, as `patterns`."""
+    """Return the name of a part outside its bound with the checkpoint keys of its weights, shortened by `patterns`."""
     found = NAMED.match(name)
     if not forms or not found:
         return name
@@ -135,7 +135,7 @@ def in_file_terms(name: str, forms: list[dict[str, str]]) -> str:
 
 
 def patterns(keys: list[str], others: set[str]) -> list[str]:
-    """Sorted keys, abbreviated: a star is for all keys that begin so, as long as none of the others does."""
+    """Abbreviate sorted keys: a star means all keys with this beginning, if none of the ``others`` has it."""
     start = os.path.commonprefix(keys)  # noqa: RUF071 (of keys, no paths)
     if len(keys) < 2 or not any(other.startswith(start) for other in others):
         return [start + "*" * (len(keys) > 1)]
@@ -144,7 +144,7 @@ def patterns(keys: list[str], others: set[str]) -> list[str]:
 
 
 def clip_log_mels(paths, recipe: Recipe | None) -> np.ndarray:
-    """The views of sound files, (N, frames, 128)."""
+    """Return the views of sound files, (N, frames, 128)."""
     if recipe is None:
         raise MinirepError("--clips: the file holds a network without a recipe; expected a model with one")
     return np.concatenate([log_mel_views(open_recording(path), None, recipe) for path in paths])
@@ -153,7 +153,7 @@ def clip_log_mels(paths, recipe: Recipe | None) -> np.ndarray:
 def synthetic(network: Network, recipe: Recipe | None) -> np.ndarray:
     """Return the log-mels of three synthetic sounds: noise, a gliding tone with overtones, and clicks in silence."""
     rng = np.random.default_rng(0)
-    if recipe is None:  # nothing says what the network listens to: random pictures of the size its head is made for
+    if recipe is None:  # the input is not known: random log-mels of the size for which the head is made
         return rng.normal(-5.0, 3.0, (3, network.pool[0] * 32, MELS)).astype(np.float32)
     t = np.arange(recipe.clip) / recipe.rate
     tone = sum(np.sin(2 * np.pi * n * (200 * t + 300 * t * t / t[-1])) / n for n in range(1, 9))
@@ -164,7 +164,7 @@ def synthetic(network: Network, recipe: Recipe | None) -> np.ndarray:
 
 def as_json(path, report: Report, keys: list[dict[str, str]]) -> dict:
     def numbers(node):
-        """Differences as dictionaries; JSON knows no infinity, so that is null."""
+        """Replace numbers that are not finite, which JSON does not have, by null."""
         if isinstance(node, dict):
             return {key: numbers(value) for key, value in node.items()}
         if isinstance(node, (list, tuple)):
@@ -235,7 +235,7 @@ def _legend(columns: dict[str, str]) -> list[str]:
 
 
 def _percent(share: float) -> str:
-    """Two digits: shares from 0.01 % to thousands of times the bound."""
+    """Format a share with two digits: from 0.01 % to thousands of times the bound."""
     return f"{100 * share:.2g} %" if share < 1 else f"{share:.2g} x"
 
 
@@ -244,7 +244,7 @@ def _cells(d: Difference) -> list[str]:
 
 
 def _table(rows: list[Row], merged: bool) -> list[list[str]]:
-    """A line for each block; the steps as shares of their bounds, where a block has them."""
+    """Return a line for each block, with its steps, if it has any, as shares of their bounds."""
     if merged:
         return [["block", *COLUMNS]] + [[row.name, *_cells(row.rounding)] for row in rows]
     found = [name for name in STEPS if any(s.step == name for row in rows for s in row.steps)]

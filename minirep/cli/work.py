@@ -1,4 +1,4 @@
-"""What is done with each of many files, in whichever process."""
+"""The work on each of many files, in any process."""
 
 import os
 from dataclasses import dataclass
@@ -11,21 +11,21 @@ from ..errors import MinirepError
 from ..files.write import irregular
 from ..text import printable
 
-AHEAD = 4  # files that are handed out for each process or thread, so that none waits for its next one
-Answer = dict[str, np.ndarray] | str  # {head: probabilities}, or why there are none
+AHEAD = 4  # files that are submitted ahead for each process or thread, so that none waits for its next one
+Answer = dict[str, np.ndarray] | str  # {head: probabilities}, or the reason why there are none
 
 
 @dataclass(frozen=True)
 class Work:
-    """What is done with each file, by whichever process."""
+    """The classifier and the settings with which any process classifies a file."""
 
     classifier: Classifier
     views: int | None
     partial: bool = False
-    pipes: bool = True  # whether what never ends is read: a table may name it; on the command line it is meant
+    pipes: bool = True  # whether to read pipes and devices: on the command line yes, but not if a table names them
 
     def answer(self, file) -> Answer:
-        """{head: probabilities} of a file (path or binary stream), or why there are none."""
+        """Return {head: probabilities} of a file (path or binary stream), or the reason why there are none."""
         found = None if self.pipes else irregular(file)
         if found:
             return f"found {found}, expected a sound file"

@@ -1,6 +1,6 @@
-"""How good a classifier is, on recordings whose labels are known.
+"""Measure a classifier on recordings with known labels.
 
-manifest      which recordings, and what is right for each
-predictions   the probabilities given, in a file from which an interrupted run goes on
+manifest      the recordings, and the right label of each
+predictions   the predicted probabilities, in a file from which an interrupted run resumes
 measures      accuracy, average precision, AUC, calibration
 """

@@ -1,7 +1,7 @@
 """The recordings that a classifier is measured on, and their labels: a CSV file with ``path,label``.
 
-Paths are relative to the file's own folder. A network with several heads has a third column, ``head``, and a recording
-then one row for each head.
+Paths are relative to the file's own folder. For a network with several heads, there is a third column, ``head``, and a
+recording has one row for each head.
 """
 
 import csv
@@ -14,23 +14,23 @@ from ..errors import MinirepError, expect
 from ..text import printable, quoted
 
 COLUMNS = ["path", "label"]
-LINE = 1 << 20  # characters: a longer line is no row of a table
+LINE = 1 << 20  # characters: a longer line is not a row of a table
 
 
 @dataclass(slots=True)
 class Clip:
     """A recording and its labels."""
 
-    path: str  # as it stands in the manifest
-    file: str  # where it lies
+    path: str  # as written in the manifest
+    file: str  # its path for opening it
     truth: dict[str, int] = field(default_factory=dict)  # {head: index of the right class}
     lines: dict[str, int] = field(default_factory=dict)  # {head: line in the manifest}
 
 
 def read_manifest(path, labels: dict[str, tuple[str, ...]]) -> tuple[list[Clip], list[tuple[int, str]]]:
-    """Read a manifest for a classifier with these ``labels``: (clips, [(line, what is wrong with it)]).
+    """Read a manifest for a classifier with these ``labels``, {head: names}; return (clips, [(line, error)]).
 
-    Raises MinirepError for a file that is no manifest at all; unusable rows are skipped and reported.
+    Rows that cannot be used are skipped and returned as errors. Raises a MinirepError if the file is not a manifest.
     """
     table = rows(path)
     _, header = next(table, (1, []))
@@ -62,13 +62,13 @@ def read_manifest(path, labels: dict[str, tuple[str, ...]]) -> tuple[list[Clip],
 
 
 def _indices(names: tuple[str, ...]) -> dict[str, int]:
-    """{label: its index}; a name that several classes have is -1, because it is ambiguous."""
+    """Return {label: its index}; the index of a name that several classes have is -1, because it is ambiguous."""
     count = Counter(names)
     return {name: i if count[name] == 1 else -1 for i, name in enumerate(names)}
 
 
 def _class(index: dict[str, dict[str, int]], head: str, label: str) -> int:
-    """The index of a label, if the head and the label are known."""
+    """Return the index of a label; raise a MinirepError if the head or the label is unknown."""
     expect(head in index, f"found head {quoted(head)}, expected one of {', '.join(map(printable, index))}")
     found = index[head].get(label)
     if found is None:
@@ -84,7 +84,7 @@ def _class(index: dict[str, dict[str, int]], head: str, label: str) -> int:
 def rows(path, damaged: bool = False) -> Iterator[tuple[int, list[str]]]:
     """Yield (line, cells) of each row of a CSV file in UTF-8; empty lines are skipped.
 
-    MinirepError for what is no such file. With ``damaged``, a last line that was cut short is left out.
+    Raises a MinirepError if the file is not CSV. With ``damaged``, a truncated last line is omitted.
     """
     try:
         with open(path, encoding="utf-8-sig", errors="replace" if damaged else "strict", newline="") as file:
@@ -105,7 +105,7 @@ def rows(path, damaged: bool = False) -> Iterator[tuple[int, list[str]]]:
 
 
 def _lines(file, path, damaged: bool) -> Iterator[str]:
-    """The lines of a text; what has none, such as a disk of zeros, is not taken into memory."""
+    """Yield the lines of a text; raise a MinirepError for one that is too long, such as a disk full of zeros."""
     for number, text in enumerate(iter(lambda: file.readline(LINE), ""), 1):
         what = "a zero byte" if "\0" in text else f"more than {LINE:,} characters" if len(text) == LINE else ""
         expect(not what, f"{printable(path)}: found {what} in line {number}; expected a CSV file")

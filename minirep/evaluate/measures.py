@@ -1,7 +1,7 @@
-"""How good a classifier is: measures of its probabilities on clips whose right answers are known.
+"""Measures of a classifier's probabilities on clips with known classes.
 
-Everywhere ``p`` are probabilities (N, C) of N clips and C classes, ``truth`` (N,) the index of the right class of each
-clip. A measure that nothing can be said about, such as the recall of a class without clips, is NaN.
+In all functions, ``p`` contains the probabilities (N, C) of N clips and C classes, and ``truth`` (N,) the index of the
+right class of each clip. A measure that is not defined, such as the recall of a class without clips, is NaN.
 
 >>> p = np.array([[0.8, 0.1, 0.1], [0.3, 0.5, 0.2], [0.6, 0.3, 0.1], [0.2, 0.2, 0.6]])
 >>> truth = np.array([0, 1, 1, 2])
@@ -27,7 +27,7 @@ BINS = 15  # of the calibration, as in Guo et al.
 def ranks(p: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Return the number of classes (N,) that rank above the right one: 0 where the network is right.
 
-    Of equally probable classes the one with the lower index comes first, as in `Prediction.top`.
+    Among equally probable classes, the one with the lower index comes first, as in `Prediction.top`.
     """
     right = p[np.arange(len(p)), truth][:, None]
     before = np.arange(p.shape[1]) < truth[:, None]
@@ -35,7 +35,7 @@ def ranks(p: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def top(p: np.ndarray, truth: np.ndarray, k: int) -> float:
-    """Return the share of clips whose right class is among the k most probable ones: top-1 is the accuracy."""
+    """Return the top-k accuracy: the share of clips whose right class is among the k most probable ones."""
     return mean(ranks(p, truth) < k)
 
 
@@ -53,7 +53,7 @@ def recalls(p: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def mean(values) -> float:
-    """Return the mean of the values that are not NaN: of measures of classes, the macro average."""
+    """Return the mean of the values that are not NaN; for one value per class, this is the macro average."""
     values = np.asarray(values, np.float64)
     there = values[~np.isnan(values)]
     return float(there.mean()) if len(there) else math.nan
@@ -62,15 +62,15 @@ def mean(values) -> float:
 def average_precision(score: np.ndarray, positive: np.ndarray) -> float:
     """Return the area under the precision-recall curve, in steps: each gain in recall is weighted by its precision.
 
-    ``score`` (N,): the probability of one class; ``positive`` (N,): which clips are of that class. The threshold is
-    lowered from one score to the next, so clips with equal scores come in together, in no order of their own. The
-    classes' mean is the mAP of the AudioSet papers (Gemmeke et al., 2017), without interpolation.
+    ``score`` (N,) is the probability of one class, and ``positive`` (N,) is true for the clips of that class. The
+    threshold is lowered from one score to the next, so clips with equal scores count together. The mean over the
+    classes is the mAP of the AudioSet papers (Gemmeke et al., 2017), without interpolation.
     """
     score, positive = np.asarray(score), np.asarray(positive, bool)
     if not positive.any():
         return math.nan
     order = np.argsort(-score, kind="stable")
-    # The last clip of each group of equal scores: there, all that score at least as much have come in.
+    # The last clip of each group of equal scores: up to it are all clips that score at least as much.
     last = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
     found = np.cumsum(positive[order])[last]
     precision = found / (last + 1)
@@ -81,9 +81,9 @@ def average_precision(score: np.ndarray, positive: np.ndarray) -> float:
 def roc_auc(score: np.ndarray, positive: np.ndarray) -> float:
     """Return the probability that a clip of the class scores higher than one of another class; a tie counts half.
 
-    The same as the area under the receiver operating characteristic (Hanley and McNeil, 1982), and as Mann and
-    Whitney's U, by which it is computed: the sum of the positives' places in the order of all scores. NaN unless there
-    are clips of both kinds.
+    ``score`` and ``positive`` are as for `average_precision`. This is the area under the receiver operating
+    characteristic (Hanley and McNeil, 1982). It is computed by Mann and Whitney's U, from the sum of the ranks of the
+    positive clips. It is NaN unless there are clips of both kinds.
     """
     positive = np.asarray(positive, bool)
     positives = int(positive.sum())
@@ -105,26 +105,22 @@ def d_prime(auc: float) -> float:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Clips by the probability of their most probable class, in bins of equal width; a bin holds its upper edge.
+    """Clips in bins (bins,) of equal width, by the probability of their most probable class; empty bins have NaN."""
 
-    Three arrays (bins,): how many clips, their mean probability, and the share of them that is right; both NaN where
-    there are none.
-    """
-
-    count: np.ndarray
-    confidence: np.ndarray
-    right: np.ndarray
+    count: np.ndarray  # number of clips
+    confidence: np.ndarray  # their mean probability
+    right: np.ndarray  # share of them that is classified correctly
 
     @property
     def error(self) -> float:
-        """The expected calibration error: by how much probability and share of right answers differ, on average."""
+        """The expected calibration error: the mean gap of all clips between probability and share of right answers."""
         there = self.count > 0
         gaps = np.abs(self.confidence - self.right)[there]
         return float(self.count[there] @ gaps / self.count.sum()) if there.any() else math.nan
 
 
 def calibration(p: np.ndarray, truth: np.ndarray, bins: int = BINS) -> Calibration:
-    """Gather clips by the probability of their most probable class (Guo et al., 2017)."""
+    """Group clips by the probability of their most probable class into bins (a, b] (Guo et al., 2017, section 2)."""
     confidence = p.max(axis=1).astype(np.float64)
     right = p.argmax(axis=1) == truth
     at = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
@@ -138,7 +134,7 @@ def calibration(p: np.ndarray, truth: np.ndarray, bins: int = BINS) -> Calibrati
 
 @dataclass(frozen=True)
 class Measures:
-    """What can be said of one head; the arrays (C,) are by class. Shares from 0 to 1, NaN where there are no clips."""
+    """All measures of one head. Arrays (C,) have one value per class; shares are 0 to 1, or NaN without clips."""
 
     clips: int
     top1: float
@@ -156,7 +152,7 @@ class Measures:
 
 
 def measure(p: np.ndarray, truth: np.ndarray) -> Measures:
-    """Every measure of the probabilities (N, C) of clips whose right classes are ``truth`` (N,)."""
+    """Compute all measures of the probabilities (N, C) of clips whose right classes are ``truth`` (N,)."""
     classes = p.shape[1]
     recall = recalls(p, truth)
     precisions = np.array([average_precision(p[:, c], truth == c) for c in range(classes)])

@@ -1,8 +1,8 @@
 """A classifier's probabilities for each clip, in a CSV file from which an interrupted run resumes.
 
 The first line describes the run: the model's SHA-256, the number of views, and the folder that paths are relative to.
-Then a header, and a row for each clip and head: path, head, right label, predicted label, and the probability of every
-class of that head, in columns "head: label". A probability has enough digits to identify the float32.
+A header follows, and a row for each clip and head: path, head, right label, predicted label, and the probability of
+every class of that head, in columns "head: label". A probability has enough digits to identify the float32.
 """
 
 import csv
@@ -21,7 +21,7 @@ TEXT = ("utf-8", "backslashreplace", "")  # encoding, errors, newline
 
 
 def heading(model: str, views: int, folder, path) -> str:
-    """Return the first line of the predictions at ``path``: of a model (its SHA-256), for clips in ``folder``."""
+    """Return the first line of the file at ``path``, for a ``model`` (its SHA-256) and clips in ``folder``."""
     here = os.path.dirname(os.path.abspath(path))
     try:
         folder = os.path.relpath(folder or ".", here)
@@ -31,10 +31,10 @@ def heading(model: str, views: int, folder, path) -> str:
 
 
 class Predictions:
-    """The file at ``path``, and in ``found`` its content: {(clip's path, head): (right label, probabilities (C,))}.
+    """The file at ``path``; ``found`` is its content, {(clip's path, head): (right label, probabilities (C,))}.
 
-    Used in a ``with`` statement: what is there is read first, `add` puts a row behind it at once, and `finish` puts all
-    in order. Whatever happens between, what has been added is in the file.
+    Use it in a ``with`` statement. An existing file is read first, `add` appends rows immediately, and `finish` sorts
+    the rows. If the run is interrupted, all rows that were added are in the file.
     """
 
     def __init__(self, path, heading: str, labels: dict[str, tuple[str, ...]], dtype):
@@ -52,7 +52,7 @@ class Predictions:
         self._file.close()
 
     def add(self, clip: Clip, probabilities: dict[str, np.ndarray]) -> None:
-        """Write down what was said of a clip: the heads that its truth names."""
+        """Append the probabilities {head: (C,)} of a clip, for the heads in its ``truth``."""
         for head, truth in clip.truth.items():
             self.found[clip.path, head] = self.labels[head][truth], probabilities[head]
             csv.writer(self._file).writerow(self._row(clip.path, head))
@@ -62,7 +62,7 @@ class Predictions:
             raise MinirepError(f"{printable(self.path)}: cannot be written: {error.strerror}") from None
 
     def finish(self, clips: list[Clip]) -> None:
-        """Put the rows into the order of the clips, with their labels; those of other clips come behind."""
+        """Sort the rows into the order of the clips, with the labels of the clips; rows of other clips follow."""
         ordered = {
             (clip.path, head): (self.labels[head][truth], self.found[clip.path, head][1])
             for clip in clips for head, truth in clip.truth.items() if (clip.path, head) in self.found

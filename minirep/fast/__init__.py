@@ -1,6 +1,6 @@
 """The compiled backend: the operations of `minirep.ops` compiled with Numba, and a whole network as one call.
 
-Reading order, first what happens when a network is loaded:
+Read the modules in this order. First, those that work when a network is loaded:
     target      the processor's vectors, registers and caches, and the block sizes chosen for them
     memory      the layout of activations and weights in memory
     steps       the kinds of steps and the words of each, with one step worked through
@@ -8,7 +8,7 @@ Reading order, first what happens when a network is loaded:
     threads     the number of threads, and a team of them
     compiled    a whole network as one call
 
-Then what is compiled, once on each computer:
+Then those that are compiled, once on each computer:
     emit        helpers that write LLVM instructions from Python
     rows        addresses of the rows of an array
     tiles       rounding to bfloat16, and the matrix product of such numbers with AMX

@@ -4,8 +4,8 @@ Loading takes some hundredths of a second; importing Numba takes several tenths.
 the functions of this package; it needs nothing from Python or from Numba. Its name and its checksum depend on the
 sources, the compiler and the processor, so a change in any of them leads to a new file.
 
-To load it is to run it. It is read from a file and a folder that only this user or root can have written, and from no
-others (docs/project/security.md); whatever is refused is compiled anew.
+Loading this file executes it. So it is read only if no one but this user or root can have written the file and its
+folder (docs/project/security.md). Otherwise, the program is compiled again.
 """
 
 import contextlib
@@ -30,15 +30,15 @@ from .target import CPU, FEATURES, PAIRS, TILES, TRIPLE
 
 ARGUMENTS = 9  # of `program.run`, all of them 64-bit integers
 SYSTEM_FUNCTIONS = {"sched_yield", "memset", "memcpy", "memmove"}  # the only functions that the program may call
-OBJECT = (b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\x64\x86", b"\x64\xaa")  # how ELF, Mach-O and COFF (x86, Arm) begin
+OBJECT = (b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\x64\x86", b"\x64\xaa")  # the start of ELF, Mach-O and COFF (x86, Arm)
 LONGEST = 120  # seconds that a fork waits
-# No link is followed, and a FIFO waits for nobody.
+# Links are not followed, and opening a FIFO does not block.
 OPEN = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-_lock = threading.RLock()  # whoever imports, runs or loads what the compiler makes holds it
+_lock = threading.RLock()  # held while the compiler is imported or runs, and while its output is loaded
 
 
 def _release() -> None:
-    with contextlib.suppress(RuntimeError):  # it was not had in time
+    with contextlib.suppress(RuntimeError):  # it was not acquired in time
         _lock.release()
 
 
@@ -48,7 +48,7 @@ def _renew_lock() -> None:
 
 
 # A fork waits for the compiler, whose own locks would stay locked in the child. Such hooks run in the reverse order of
-# their registration, so that this one comes before that of logging, which locks what the compiler's modules use.
+# their registration, so this one runs before that of logging, which takes locks that the compiler's modules need.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=lambda: _lock.acquire(timeout=LONGEST), after_in_parent=_release, after_in_child=_renew_lock
@@ -57,22 +57,12 @@ if hasattr(os, "register_at_fork"):
 
 @lru_cache(maxsize=1)
 def _key() -> bytes:
-    """A digest of everything that the program is made from."""
+    """Return a digest of everything that the program is made from."""
     sources = b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py")))
     numba = b""
-    with contextlib.suppress(Exception):  # its version, without importing it; not everywhere does it lie in a folder
+    with contextlib.suppress(Exception):  # its version, without importing it; it may not be in a folder
         numba = Path(importlib.util.find_spec("numba").origin).with_name("_version.py").read_bytes()
-    made_from = (
-        2,
-        sources,
-        numba,
-        llvmlite.__version__,
-        TRIPLE,
-        CPU,
-        FEATURES,
-        PAIRS,
-        TILES,
-    )  # 2: the format of the file
+    made_from = (2, sources, numba, llvmlite.__version__, TRIPLE, CPU, FEATURES, PAIRS, TILES)  # 2: the file's format
     return hashlib.sha256(repr(made_from).encode()).digest()
 
 
@@ -81,21 +71,21 @@ def _name() -> str:
 
 
 def _checksum(code: bytes) -> bytes:
-    """Of this program, made from this: the same code under another name has another one."""
+    """Return the checksum of the code and of everything it is made from, so that a renamed file does not match."""
     return hashlib.sha256(_key() + code).digest()
 
 
 def _folders() -> list[Path]:
-    """Where the object file may lie: where Numba keeps its own; else beside the sources, or with the user.
+    """Return the folders for the object file: Numba's cache folder; else beside the sources, or in the user's cache.
 
-    A folder that others can write, such as /tmp, gets one of the user's own in it. A relative path means another folder
-    wherever the program is started; it counts as none.
+    In a folder that others can write, such as /tmp, the user's own subfolder is used. A relative path is ignored, as it
+    depends on the folder in which the program is started.
     """
     asked = Path(os.environ.get("NUMBA_CACHE_DIR", ""))
     beside = [] if asked.is_absolute() else [Path(__file__).parent / "__pycache__"]
     if beside:
         asked = Path(os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME", "")) / "minirep"
-        with contextlib.suppress(RuntimeError):  # where there is no home folder
+        with contextlib.suppress(RuntimeError):  # if there is no home folder
             asked = asked if asked.is_absolute() else Path.home() / ".cache" / "minirep"
     own = asked / f"minirep-{os.geteuid() if hasattr(os, 'geteuid') else 'own'}"
     return [folder for folder in (*beside, asked, own) if folder.is_absolute()]
@@ -103,7 +93,7 @@ def _folders() -> list[Path]:
 
 @contextlib.contextmanager
 def _trusted(path, is_kind, folder: int | None = None):
-    """Open a folder or file that only this user or root can have written; OSError if it is anything else."""
+    """Open a folder or file that only this user or root can have written; raise OSError for any other."""
     descriptor = os.open(path, OPEN, dir_fd=folder)
     try:
         status = os.fstat(descriptor)
@@ -139,7 +129,7 @@ def _read() -> bytes | None:
 
 
 def _keep(code: bytes) -> None:
-    """Write the object file where it can be read again; where that is nowhere, the next process compiles it again."""
+    """Write the object file to the first folder from which it can be read; else, the next process compiles it again."""
     for folder in _folders():
         with contextlib.suppress(OSError, MinirepError):
             folder.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -234,7 +224,7 @@ def _program():
     if code is None:
         code = _compile()
         _keep(code)
-    machine = _machine()  # first of all: it prepares LLVM
+    machine = _machine()  # first, because it initialises LLVM
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()

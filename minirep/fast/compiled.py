@@ -36,10 +36,10 @@ def supports(network: Network) -> bool:
 
 
 class CompiledNetwork:
-    """A compiled network: ``compiled(log_mels)`` returns {head: (N, classes)}, as `minirep.network.forward` does.
+    """A compiled network: it maps log-mels (N, frames, 128) to {head: (N, classes)}, as `minirep.network.forward` does.
 
-    It holds the packed weights, and plans and workspaces for the latest input shapes. Several threads may call it at
-    once: each call has a workspace to itself.
+    It holds the packed weights, and plans and workspaces for the latest input shapes. Several threads can call it at
+    the same time, as each call has a workspace of its own. ``threads`` is as for `allowed_threads`.
     """
 
     def __init__(self, network: Network, threads: int | None = None):
@@ -83,7 +83,7 @@ class CompiledNetwork:
             idle.append(workspace)
 
     def _plan(self, shape):
-        """Return the plan for an input (n, T, F), whose threads all have enough to do, and its idle workspaces."""
+        """Return the plan for an input (n, T, F), with as many threads as have enough work, and its idle workspaces."""
         with self._lock:
             if shape not in self._known:
                 work = shape[0] * total(costs(self.network, *shape[1:])).multiply_adds

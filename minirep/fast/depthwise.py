@@ -21,15 +21,15 @@ from .memory import BORDER, FLOAT_BYTES, SUMS, VECTOR_BYTES
 from .rows import share
 from .target import LANES
 
-INPUTS = 4  # that are processed at a time
+INPUTS = 4  # processed at a time
 
 
 @intrinsic(prefer_literal=True)
 def output_tile(typingctx, vectors, x, step, length, first, branches, count, vector, bias, identity, total, out):
     """Compute ``SUMS // vectors`` outputs from position ``first`` on, and ``vectors`` vectors from ``vector`` on.
 
-    x, total, out: addresses of position 0 of the axis; ``step``: bytes from one position to the next. ``branches``:
-    address of ``count`` pairs (address of the packed kernel, number of taps). ``total``: 0, or what to add at the end.
+    x, total and out are addresses of position 0 of the axis, and ``step`` is the bytes from one position to the next.
+    ``branches`` is the address of ``count`` pairs (address of a packed kernel, number of taps). ``total`` may be 0.
     """
     width = vectors.literal_value
     outputs = SUMS // width
@@ -55,7 +55,7 @@ def output_tile(typingctx, vectors, x, step, length, first, branches, count, vec
                         e.increase(sums[j][v], e.load(at(x, e.add(first, j), v)))
 
         def take(i, weights, vector_bytes, inputs):
-            """Add ``inputs`` inputs from position i on; ``weights``: address of output 0's tap for input i."""
+            """Add ``inputs`` inputs from position i on; ``weights`` is the address of output 0's tap for input i."""
             for v in range(width):
                 here = e.add(weights, e.times(vector_bytes, v))
                 diagonal = {d: e.load(e.add(here, d * VECTOR_BYTES)) for d in range(1 - outputs, inputs)}

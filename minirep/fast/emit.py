@@ -42,7 +42,7 @@ def signature(args):
 
 
 def number(value):
-    """Return a constant for a Python integer, and a value that exists only at run time as it is."""
+    """Convert a Python integer to an LLVM constant; leave LLVM's own values, known only at run time, as they are."""
     return INT(value) if isinstance(value, int) else value
 
 
@@ -95,7 +95,7 @@ class Emitter:
         self.b.store(self.b.call(multiply_add, [x, y, self.b.load(total)]), total)
 
     def accumulate_pairs(self, x, y, total):
-        """total += x * y for words of two bfloat16 each: both products are added to the lane's float (x86)."""
+        """Add x * y to total, for words of two bfloat16: both products are added to the float of the lane (x86)."""
         words = ir.VectorType(WORD, LANES)
         kind = ir.FunctionType(VECTOR, [VECTOR, words, words])
         dot = cgutils.get_or_insert_function(self.b.module, kind, "llvm.x86.avx512bf16.dpbf16ps.512")
@@ -153,7 +153,7 @@ class Emitter:
         return lanes[0]
 
     def exp(self, x):
-        """Compute exp(x) for x <= 0, within some units in the last place; for x < -87, exp(-87).
+        """Compute exp(x) for x <= 0, to within a few units in the last place (ulp); below -87, return exp(-87).
 
         x = n log 2 + r with n whole and r at most log 2 / 2: exp(x) = 2^n exp(r), and exp(r) is its Taylor polynomial
         of degree 7. Log 2 is subtracted in two parts (Cody and Waite); the first is so short that n times it is exact.
@@ -181,7 +181,7 @@ class Emitter:
 
     @contextmanager
     def loop(self, count):
-        """``for index in range(count)``; yields the index."""
+        """Emit ``for index in range(count)``, and yield the index."""
         with cgutils.for_range(self.b, number(count), intp=INT) as loop:
             yield loop.index
 

@@ -1,4 +1,4 @@
-"""The head: average pooling, and softmax with its mean over the pooling positions. A matrix product lies between them.
+"""The head: average pooling, and softmax with its mean over the pooling positions. A matrix product is between them.
 
     x (N, T, F, C)  --average pooling, window (wt, wf)-->  (N, positions, C)  --`matmul.pointwise_kernel`-->
     logits (N, positions, classes)  --softmax over the classes, mean over the positions-->  probabilities (N, classes)

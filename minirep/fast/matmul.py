@@ -34,32 +34,18 @@ from .steps import PackedConv
 from .target import COLUMN_SPLIT_ROWS, K_BLOCK, LANES, PAIRS, PANEL, ROWS, TILE_FLOATS, TILE_ROWS, TILES
 from .tiles import block_rows, configure_tiles, multiply_tiles, round_rows
 
-# The memory of one thread: addresses of five tables of row addresses, and of floats for what is between two products.
+# The memory of one thread: addresses of five tables of row addresses, and of floats for results between two products.
 Scratch = namedtuple("Scratch", "x out hidden residual rounded memory")
 
 
 @intrinsic(prefer_literal=True)
-def register_block(
-    typingctx,
-    vectors,
-    pairs,
-    x_rows,
-    x_offset,
-    taps,
-    runs,
-    run_step,
-    panel,
-    out_rows,
-    column,
-    bias,
-    residual_rows,
-    relu,
-):
-    """Compute 6 rows by ``vectors`` vectors of the product, as in the first drawing above; ``pairs``: of bfloat16.
+def register_block(typingctx, vectors, pairs, x_rows, x_offset, taps, runs, run_step, panel, out_rows, column, bias,
+                   residual_rows, relu):  # fmt: skip
+    """Compute 6 rows by ``vectors`` vectors of the product, as in the first drawing above; ``pairs`` are of bfloat16.
 
-    x_rows, out_rows, residual_rows: addresses of 6 row addresses; x_offset, column: bytes to add to these. ``bias`` 0:
-    continue from the sums in ``out``. ``residual_rows`` 0: no residual. K consists of ``runs`` of ``taps`` adjacent
-    floats, ``run_step`` bytes apart: one run for a matrix, one per row of the patch for the stem.
+    x_rows, out_rows and residual_rows are addresses of 6 row addresses; x_offset and column are bytes to add to these.
+    With ``bias`` 0, the sums in ``out`` are continued; with ``residual_rows`` 0, there is no residual. K consists of
+    ``runs`` of ``taps`` adjacent floats, ``run_step`` bytes apart: a matrix has one run, the stem one per patch row.
     """
     width = vectors.literal_value
     args = vectors, pairs, x_rows, x_offset, taps, runs, run_step, panel, out_rows, column, bias, residual_rows, relu
@@ -116,9 +102,9 @@ def register_block(
 def multiply(rows, x, x_offset, patch, conv, first_k, columns, shift, out, residual, relu):
     """Multiply rows by ``columns`` = [first, last) of a `PackedConv`, from row ``first_k`` of its weight on.
 
-    x, out, residual: addresses of tables of row addresses. ``patch``: (taps, runs, bytes between runs), see
-    `register_block`. ``shift``: bytes to subtract from a column's place in ``out``, which may hold a chunk only. The
-    sums start from the bias if ``first_k`` is 0, else from ``out``.
+    x, out and residual are addresses of tables of row addresses; ``patch`` is (taps, runs, bytes between runs) of
+    `register_block`. ``shift`` is subtracted from the position of a column in ``out``, in bytes, if that holds only a
+    chunk of columns. The sums start from the bias if ``first_k`` is 0, else from ``out``.
     """
     taps, runs, run_step = patch
     column, end = columns
@@ -151,10 +137,7 @@ def multiply(rows, x, x_offset, patch, conv, first_k, columns, shift, out, resid
 
 @kernel
 def tile_size(floats, rows, block):
-    """Return the rows of a tile, given the floats that each row brings into the cache, all rows, and those of a block.
-
-    The tiles are as large as the cache allows, and of about equal size.
-    """
+    """Return the rows per tile: as many as the cache holds with ``floats`` per row, for tiles of about equal size."""
     most = max(block, min(TILE_ROWS, TILE_FLOATS // floats) // block * block)
     tiles = max(1, (rows + most - 1) // most)
     return ((rows + tiles - 1) // tiles + block - 1) // block * block

@@ -76,10 +76,9 @@ def pack_matrix(weight: np.ndarray, take=aligned, widest: int = PANEL) -> np.nda
 def pair_up(weight: np.ndarray) -> np.ndarray:
     """Return a matrix (K, N) of bfloat16 numbers as (K / 2, N) words, each with two rows of a column in 32 bits.
 
-    K / 2 is rounded up, for AMX to whole tiles; the additional rows are 0.
-
-    A float32 that holds a bfloat16 has 16 zero bits at its end; the next row's number takes their place, above the
-    first row's. The words are no numbers; they only have the type of the other arrays.
+    K / 2 is rounded up, for AMX to whole tiles; the additional rows are 0. A float32 that holds a bfloat16 has 16 zero
+    bits at its end. In a word, the first row's number is in the lower half, and the next row's is in the upper half.
+    The words are not numbers; they only have the type of the other arrays.
     """
     bits = np.pad(weight, ((0, -len(weight) % (2 * TILE_SIDE if TILES else 2)), (0, 0))).view(np.uint32)
     return (bits[::2] >> 16 | bits[1::2]).view(np.float32)

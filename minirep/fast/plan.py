@@ -57,7 +57,7 @@ class Recorder:
             conv=self.weights.packed_conv(conv), relu=int(conv.relu), out=out))  # fmt: skip
 
     def hold_rounded(self, x: PlannedTensor, conv: Conv) -> None:
-        """Have scratch memory for more rows of x, or of hidden channels, in bfloat16: AMX reads whole tiles of rows."""
+        """Reserve scratch memory for more rows of x, or of hidden channels, in bfloat16: AMX reads whole tiles."""
         if conv.bfloat16 and TILES:
             self.scratch = max(self.scratch, TILE_FLOATS + 2 * TILE_SIDE * max(x.channels, K_BLOCK))
 

@@ -1,8 +1,8 @@
 r"""The stem: a 5 x 7 convolution of the one-channel input with stride 2, bias, ReLU, and 3 x 3 max pooling.
 
-The convolution is the matrix product of `matmul`. A row of it is a patch of the input: 5 runs of 7 adjacent floats,
-which are read in place from the input with its border of zeros. The 35 x w weights stay in the first-level cache.
-Pooling needs three rows of the convolution at a time, so only three are kept:
+The convolution is the matrix product of `matmul`. A row of its left factor is a patch of the input: 5 runs of 7
+adjacent floats, which are read without a copy from the input with its border of zeros. The 35 x w weights stay in the
+first-level cache. Pooling needs three rows of the convolution at a time, so only three are kept:
 
     convolution rows    2p - 1   2p   2p + 1      in a ring of three, each F/2 x w: row r is at place r mod 3
                            \      |      /
@@ -25,7 +25,7 @@ from .target import LANES, TILE_ROWS
 
 @intrinsic
 def maximum_of_three(typingctx, count, out, a, b, c):
-    """out = max(a, b, c), elementwise, for ``count`` vectors."""
+    """Write the elementwise maximum of a, b and c to out, for ``count`` vectors."""
     args = count, out, a, b, c
 
     def codegen(context, builder, _, values):

@@ -31,7 +31,7 @@ else:
 
 
 def _tiles_allowed() -> bool:
-    """Ask Linux for AMX's tile registers, which a process has to do once before it uses them."""
+    """Request AMX's tile registers from Linux, as a process must do once; return whether it may use them."""
     if not sys.platform.startswith("linux") or not TRIPLE.startswith("x86_64"):
         return False
     arch_prctl, request_permission, tile_data = 158, 0x1023, 18  # Documentation/arch/x86/xstate.rst
@@ -39,8 +39,8 @@ def _tiles_allowed() -> bool:
 
 
 # How bfloat16 numbers are multiplied. TILES: by AMX, 16 x 16 sums of 32 products in one instruction. PAIRS: in words of
-# two, by AMX or by AVX-512's dot product, which AMD does at twice the rate of float32, and Intel at half of it. Else
-# they are multiplied as the floats that they are.
+# two, by AMX or by AVX-512's dot product, which AMD does at twice the rate of float32, and Intel at half of it.
+# Otherwise, they are multiplied as float32.
 TILES = int(LANES == 16 and {"amx-tile", "amx-bf16"} <= _on and _tiles_allowed())
 PAIRS = int(TILES or (LANES == 16 and "avx512bf16" in _on and CPU.startswith("znver")))
 TILE_SIDE = 16  # rows of a tile, and words in each

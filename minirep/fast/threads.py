@@ -1,7 +1,7 @@
 """The number of threads, and a team of them that waits for work.
 
 The team gets one job for a whole forward pass. Within it, the threads synchronise after every step in compiled code
-(`emit.barrier`), which takes less than a microsecond. To wake a thread from Python takes fifty.
+(`emit.barrier`), which takes less than a microsecond. Waking a thread from Python takes fifty microseconds.
 """
 
 import os
@@ -15,7 +15,7 @@ MAX_THREADS = 256
 
 
 def allowed_threads(threads: int | None = None) -> int:
-    """Return ``threads`` if given, else MINIREP_NUM_THREADS, else the number of cores that this process may use."""
+    """Return ``threads``, by default MINIREP_NUM_THREADS, else all cores; raise a MinirepError if not 1 to 256."""
     requested = requested_threads() if threads is None else threads
     if requested is None:
         return min(MAX_THREADS, allowed_cores())
@@ -31,13 +31,13 @@ def requested_threads() -> str | None:
 
 
 def allowed_cores() -> int:
-    """Return the cores that the affinity and the CPU quota of the control group (as in a container) allow."""
+    """Return the number of cores that the affinity and the CPU quota of the control group (of a container) allow."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cores, _quota("/sys/fs/cgroup") or cores))
 
 
 def _quota(folder: str) -> int | None:
-    """Return the cores that the control group allows, rounded up; None without a limit."""
+    """Return the number of cores that the control group allows, rounded up; None without a limit."""
     # Microseconds of CPU time and of the period: "200000 100000" or "max 100000"; in version 1, a file each, or "-1".
     for files in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
         try:
@@ -83,5 +83,5 @@ def _serve(inbox: SimpleQueue) -> None:
 
 
 team = Team()
-if hasattr(os, "register_at_fork"):  # a forked child has none of its parent's threads, and starts its own
+if hasattr(os, "register_at_fork"):  # a forked child has no threads of its parent, and starts its own
     os.register_at_fork(after_in_child=team.__init__)

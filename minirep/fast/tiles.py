@@ -53,7 +53,7 @@ def round_row(typingctx, vectors, rest, x, out):
 
 @kernel
 def round_rows(rows, x, x_offset, channels, words, out):
-    """Round rows of up to ``channels`` floats to ``words`` of bfloat16. x, out: tables of row addresses."""
+    """Round rows of up to ``channels`` floats to ``words`` of bfloat16; x and out are tables of row addresses."""
     vectors = min((words * CHANNELS + LANES - 1) // LANES, channels // LANES)
     rest = max(words - vectors * LANES // CHANNELS, 0)
     count = rows if TILES else (rows + ROWS - 1) // ROWS * ROWS  # `multiply` reads whole blocks, and keeps their sums
@@ -64,7 +64,7 @@ def round_rows(rows, x, x_offset, channels, words, out):
 
 @intrinsic(prefer_literal=True)
 def configure_tiles(typingctx, on):
-    """Set up eight tiles of 16 rows of 64 bytes, or with ``on`` 0 give them back."""
+    """Set up eight tiles of 16 rows of 64 bytes, or release them with ``on`` 0."""
 
     def codegen(context, builder, signature, _):
         e = Emitter(builder)
@@ -84,7 +84,7 @@ def tile_block(typingctx, width, x, x_step, taps, panel, rows, out_rows, column,
     """Compute up to 32 rows by ``width`` tiles of 16 columns of the product of words of bfloat16.
 
     The tiles 0 to 3 hold the sums, 4 and 5 take 16 words each of 2 x 16 rows of x, 6 and 7 take 16 rows of the panel.
-    x_step: bytes from row to row. The other arguments are those of `register_block`.
+    ``x_step`` is the bytes from row to row. The other arguments are those of `register_block`.
     """
     args = width, x, x_step, taps, panel, rows, out_rows, column, bias, residual_rows, relu
 

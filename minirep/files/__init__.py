@@ -1,12 +1,12 @@
-"""Models in files: read, written, checked, and put into one file with the code that runs them.
+"""Model files: read, write and check them, and pack one into a program.
 
-models        `load` and `save`, and which reader a file needs
+models        `load` and `save`, and the choice of the reader for a file
 modelfile     model.npz: network, recipe, labels and provenance, readable with NumPy alone; the same as .safetensors
-safetensorsfile  that format
+safetensorsfile  .safetensors files
 onnxfile      a network as a graph for other programs
-checkpoint    the authors' checkpoint.pyth, as a network of ours
-torchfile     what torch.save writes, read without executing it
+checkpoint    the authors' checkpoint.pyth, as a `Network`
+torchfile     files of torch.save, read without executing code from them
 yamltext      the configuration in a checkpoint
 bundle        a model and minirep in one runnable file
-write         files written whole or not at all; SHA-256
+write         files written completely or not at all; SHA-256
 """

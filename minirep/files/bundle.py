@@ -1,8 +1,8 @@
 """A model and the code that runs it in one file: ``python app.pyz classify clip.wav``, with NumPy and nothing else.
 
-Python runs a zip file that holds a ``__main__.py``, and imports modules out of it; the model is read out of it, too, so
-nothing is ever unpacked. Whatever stands in front of a zip is ignored by its readers: here a line that lets Unix run
-the file as a program (PEP 441). Two bundles of the same model by the same minirep are equal byte for byte.
+Python runs a zip file that contains a ``__main__.py``, and imports modules from it. The model is also read from it, so
+nothing is unpacked. Programs that read a zip ignore what precedes it: here, a line by which Unix runs the file as a
+program (PEP 441). Two bundles of the same model by the same minirep are equal byte for byte.
 """
 
 import io
@@ -35,7 +35,7 @@ except KeyboardInterrupt:
 
 sys.exit(main())
 '''
-# What `classify` and `listen` can do without. Compiled code is kept on disk beside its source, which a zip has not.
+# What `classify` and `listen` do not need. Compiled code is cached on disk beside its source, but not in a zip.
 LEFT_OUT = (
     "fast", "proof", "evaluate", "web", "count.py", "files/bundle.py", "files/onnxfile.py",
     "cli/bench.py", "cli/bundle.py", "cli/convert.py", "cli/eval.py", "cli/export.py", "cli/fuse.py", "cli/info.py",
@@ -47,9 +47,10 @@ LICENCE = "data/LICENSE"  # of the code
 
 
 def bundle(model, path, half: bool = False) -> None:
-    """Write a program to ``path`` that does what minirep's commands ``classify`` and ``listen`` do with this model.
+    """Write a program to ``path`` that has minirep's commands ``classify`` and ``listen`` with this model.
 
-    ``model``: the path of model.npz or checkpoint.pyth; it is merged. ``half`` stores its weights as float16.
+    ``model`` is the path of a model file or a checkpoint; it is merged. ``half`` stores its weights as float16. Raises
+    a MinirepError if the model cannot be read, or the program cannot be written.
     """
     network, recipe, labels, provenance = read(model)
     expect(recipe is not None, f"{model}: holds a network without a recipe; expected a saved classifier")
@@ -63,7 +64,7 @@ def bundle(model, path, half: bool = False) -> None:
 
 
 def about(provenance: dict[str, str]) -> str:
-    """Return the information for those who pass a bundle on, such as its licence and credits."""
+    """Return the text of MODEL.txt: the licence, the credit and the other provenance of the model."""
     known = {"licence": "not stated", "credit": "not stated", **provenance}
     facts = [one_line(f"{key}: {text}", MAX_HEADER) for key, text in known.items()]
     lines = ["The model of this program, minirep/data/bundled.npz:", *facts]

@@ -1,12 +1,12 @@
-"""The authors' checkpoints, ``.pyth``: from a file of PyTorch's to a network of ours, without PyTorch.
+"""The authors' checkpoints, ``.pyth``: from a file of PyTorch to a `Network`, without PyTorch.
 
 `minirep.files.torchfile` opens the file and `minirep.files.yamltext` reads the configuration in it. Here the
 configuration becomes an `Architecture` and a `Recipe`, and the published keys and shapes of the weights become those of
-the tree: stage 1 is ``stages[0]``, and "s2" in a checkpoint, whose s1 is the stem. Every weight must have its place in
-the tree and every place its weight: a network that is almost right is quietly wrong.
+the tree. Stage 1 is ``stages[0]`` in the tree, and "s2" in a checkpoint, whose "s1" is the stem. No weight may be
+missing or left over: a network that is almost right would give wrong results silently.
 
-Three kinds of file are read: with branches; with the merged kernels beside the branches (the branches are taken, see
-`stored_merged` for the others); and with merged kernels alone.
+Three kinds of file are read: with branches; with branches and merged kernels (the branches are used, and
+`stored_merged` returns the merged kernels); and with merged kernels alone.
 """
 
 import os
@@ -35,12 +35,11 @@ Shape = tuple[int, ...]
 def read_published(path) -> Model:
     """Read a checkpoint as it is stored: with its branches unless the file has merged kernels alone.
 
-    All weights become float32. Labels are those that the file carries (see `_extras`), else the published ones of its
-    data set, else numbers. ``provenance`` holds at least "source", the file's name, and "sha256".
+    All weights become float32. Labels are those in the file (see `_extras`), else the published ones of its data set,
+    else numbers. ``provenance`` contains at least "source", the file's name, and "sha256".
 
-    Raises MinirepError, in one line with the file's name, for a file that is not a checkpoint or is damaged, for
-    anything in its weights, settings or labels that is not plain data, and for weights that do not fit the
-    configuration or are not finite.
+    Raises a MinirepError with the file's name for a file that is damaged or not a checkpoint, for anything in it that
+    is not plain data, and for weights that do not fit the configuration or are not finite.
     """
     with TorchFile(path) as file:
         config = _Settings(file)
@@ -58,10 +57,10 @@ def read_published(path) -> Model:
 
 
 def stored_merged(path) -> dict[str, Conv]:
-    """Return the merged kernels that a checkpoint holds, to compare them with those that its branches give.
+    """Return the merged kernels in a checkpoint, to compare them with those merged from its branches.
 
-    By the path of the layer in the tree, "stages.0.2.paths.0.1": a `Conv` with weight (k, C) and bias (C,), without the
-    identity, as `minirep.reparam.merge_branches` returns it. Empty for a file with branches alone.
+    The keys are paths of layers in the tree, such as "stages.0.2.paths.0.1". The values are `Conv` with weight (k, C)
+    and bias (C,), without the identity, as from `minirep.reparam.merge_branches`. A file without them gives {}.
     """
     layers: dict[str, dict] = {}
     with TorchFile(path) as file:
@@ -87,9 +86,9 @@ NORM = {"scale": "weight", "shift": "bias", "mean": "running_mean", "variance": 
 
 
 def published_key(name: str, merged: bool = False, axes: tuple[str, ...] = PUBLISHED_AXES) -> str:
-    """Return the key in a checkpoint of an array of the tree. ``merged``: the depthwise kernels are the merged ones.
+    """Return the key that an array of the tree has in a checkpoint; with ``merged``, that of a merged kernel.
 
-    ``axes``: in the order of the tree; a key contains the axis, "a" or "b", in either order.
+    ``axes`` gives the order of the axes in the tree; a key contains "a" for time or "b" for frequency.
 
     >>> published_key("stages.0.2.paths.0.1.branches.1.bn.mean")
     's2.pathway0_res2.branch2.b_bn_medium.running_mean'
@@ -115,7 +114,7 @@ def published_key(name: str, merged: bool = False, axes: tuple[str, ...] = PUBLI
 
 
 def published_shape(name: str, shape: Shape, axes: tuple[str, ...] = PUBLISHED_AXES) -> Shape:
-    """Return the shape in a checkpoint of an array of the tree: output channels first.
+    """Return the shape that an array of the tree has in a checkpoint: output channels come first.
 
     >>> published_shape("stages.0.2.paths.0.1.branches.1.weight", (11, 64))
     (64, 1, 1, 11)
@@ -135,24 +134,24 @@ def published_shape(name: str, shape: Shape, axes: tuple[str, ...] = PUBLISHED_A
 
 
 def _places(arch: Architecture, merged: bool) -> dict[str, Shape]:
-    """The names and shapes of all arrays of a tree."""
+    """Return {name: shape} of all arrays of a tree."""
     places: dict[str, Shape] = {}
     build(arch, places.__setitem__, merged)  # type: ignore[arg-type]  # the tree itself holds nothing
     return places
 
 
 def _published(arch: Architecture, merged: bool) -> dict[str, Shape]:
-    """The keys and shapes of the same arrays in a checkpoint."""
+    """Return {key: shape} of the same arrays in a checkpoint."""
     places = _places(arch, merged).items()
     return {published_key(n, merged, arch.axes): published_shape(n, shape, arch.axes) for n, shape in places}
 
 
-# What training on several GPUs, torch.compile and Lightning put in front of all keys.
+# Prefixes that training on several GPUs, torch.compile and Lightning add to all keys.
 PREFIXES = re.compile(r"\A((module|_orig_mod|model)\.)+")
 
 
 def _model_state(file: TorchFile) -> dict[str, StoredTensor]:
-    """{key: tensor}; prefixes that all keys have, in any nesting, are taken off."""
+    """Return {key: tensor} of a checkpoint, without the prefixes that all keys share."""
     content = file.content if isinstance(file.content, dict) else {}
     state = file.known(content.get("model_state"), "model_state")
     whole = isinstance(state, dict) and state
@@ -172,7 +171,7 @@ def _model_state(file: TorchFile) -> dict[str, StoredTensor]:
 
 
 class _Weights:
-    """The weights in an open file, which fit its configuration: every key, every shape."""
+    """The weights in an open file; every key and every shape fits its configuration."""
 
     def __init__(self, file: TorchFile, config: "_Settings"):
         self.file, self.state = file, _model_state(file)
@@ -183,12 +182,12 @@ class _Weights:
         self._require_fit()
 
     def _require_fit(self) -> None:
-        """Every key and every shape fits, and the weights together are no larger than the file."""
+        """Check that every key and every shape fits, and that the weights are at most twice as large as the file."""
         arch, state = self.arch, self.state
         expected = _published(arch, self.merged)
         if arch.kind == REP and self.has_merged:
             expected |= _published(arch, merged=True)  # its other keys are in both
-        # Each batch norm may say how many batches it saw in training, which matters to nobody later.
+        # A batch norm may store how many batches it saw in training, which is not needed.
         counters = {k.replace(".running_mean", ".num_batches_tracked"): () for k in expected if "running_mean" in k}
         shapes = expected | counters
         faults = {
@@ -204,10 +203,10 @@ class _Weights:
         self.file.expect(weights <= 2 * size, overlap)
 
     def array(self, name: str, shape: Shape, merged: bool) -> np.ndarray:
-        """One array of the tree, float32 and C-contiguous.
+        """Return one array of the tree, float32 and C-contiguous.
 
-        PyTorch puts the output channels first, the tree puts them last, and between them they keep the same order: so
-        one transposition serves the stem, 1 x 1, depthwise and linear weights alike.
+        PyTorch has the output channels first, the tree has them last, and the other axes have the same order. So one
+        transposition converts the weights of the stem and of all 1 x 1, depthwise and linear layers.
         """
         key = published_key(name, merged, self.arch.axes)
         self.file.expect(self.state[key].is_float, f"{key} holds whole numbers, expected floating point")
@@ -223,7 +222,7 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-DEPTHS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}  # what RESNET.DEPTH stands for
+DEPTHS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}  # the meaning of RESNET.DEPTH
 # TRAIN.DATASET of the published configurations
 DATASETS = {
     "vggsound": "vggsound",
@@ -233,9 +232,9 @@ DATASETS = {
     "urbansound8k": "urbansound8k",
     "nsynth": "nsynth",
 }
-# Settings that would change what the network computes, and the one value that is computed here.
+# Settings that would change what the network computes, and the only value that is supported here.
 FIXED = {"AUDIO_DATA.NUM_FREQUENCIES": MELS, "MODEL.HEAD_ACT": "softmax", "RESNET.NUM_GROUPS": 1}
-# What the published settings cannot say, as our own training writes it, and what holds where it says nothing.
+# Settings that published configurations lack and our own training writes, with their defaults.
 OWN = {"SMALL_KERNELS": list(SMALL_KERNELS), "ORDER": ORDERS[0], "EXPANSION": 4}
 
 
@@ -255,7 +254,7 @@ class _Settings:
         self.file.expect(holds, f"its configuration has {name} = {quoted(value)}, expected {wanted}")
 
     def get(self, name: str, *kinds: type, default=None):
-        """A value of one of the given types; without a default it must be there."""
+        """Return a value of one of the given types; it is required if there is no default."""
         value = self.settings
         for part in name.split("."):
             value = value.get(part) if isinstance(value, dict) else None
@@ -267,20 +266,20 @@ class _Settings:
         return value
 
     def dataset(self) -> str:
-        """What the network was trained on, as the configuration calls it."""
+        """Return the data set of the training, by its name in the configuration."""
         name = self.get("TRAIN.DATASET", str).lower()
         self.expect(name and name.isprintable(), "TRAIN.DATASET", name, "a printable name")
         return name
 
     def made(self, kind, values: dict):
-        """An `Architecture` or `Recipe` of the values; what it finds wrong is reported with the file's name."""
+        """Make an `Architecture` or a `Recipe` from the values; errors are reported with the file's name."""
         try:
             return kind(**values)
         except MinirepError as error:
             raise self.file.error(f"its configuration is not usable: {str(error)[:400]}") from None
 
     def per_stage(self, name: str, default: list | None = None) -> Shape:
-        """One whole number for each stage, however deep in lists: [[1], [2], [2], [2]] -> (1, 2, 2, 2)."""
+        """Return one whole number per stage, from lists of any depth: [[1], [2], [2], [2]] -> (1, 2, 2, 2)."""
         value = self.get(name, list, default=default)
         numbers = tuple(map(_alone, value))
         self.expect(all(type(number) is int for number in numbers), name, value, "one whole number a stage")
@@ -288,12 +287,12 @@ class _Settings:
 
 
 def _alone(value):
-    """What stands alone in any lists: [[21]] -> 21."""
+    """Return the only element of nested lists: [[21]] -> 21."""
     return _alone(value[0]) if isinstance(value, list) and len(value) == 1 else value
 
 
 def _architecture(config: _Settings, state: dict[str, StoredTensor]) -> Architecture:
-    """From the configuration; depths and classes are counted in the weights and held against it."""
+    """Make the architecture from the configuration; depths and classes are counted in the weights and compared."""
     for name, value in FIXED.items():
         found = config.get(name, type(value), default=value)
         config.expect(found == value, name, found, value)
@@ -317,21 +316,21 @@ def _architecture(config: _Settings, state: dict[str, StoredTensor]) -> Architec
 
 
 def _own(config: _Settings, name: str):
-    """A setting of our own, under MINIREP: the sizes of the branches beside the largest, the order, the expansion."""
+    """Return a setting that our own training writes under MINIREP: the smaller branches, the order, the expansion."""
     if unknown := sorted(map(str, config.get("MINIREP", dict, default={}).keys() - OWN.keys())):
         raise config.file.error(f"its configuration has {quoted(unknown[0])} in MINIREP, expected {', '.join(OWN)}")
     return config.get(f"MINIREP.{name}", type(OWN[name]), default=OWN[name])
 
 
 def _kernels(config: _Settings, name: str) -> tuple[Shape, ...]:
-    """The branches' sizes of each stage. The configuration gives the largest ones, the stem's before them."""
+    """Return the branch sizes of each stage. The configuration lists the largest ones, after that of the stem."""
     small = _own(config, "SMALL_KERNELS")
     config.expect(len(small) < len(SCALES), "MINIREP.SMALL_KERNELS", small, "two at most")
     return tuple((largest, *small) for largest in config.per_stage(name)[1:])
 
 
 def _depths(config: _Settings, state: dict[str, StoredTensor], stages: int) -> Shape:
-    """How many blocks each stage has in the weights; one of its two settings must agree."""
+    """Count the blocks of each stage in the weights; one of the two settings for it must agree."""
     blocks = {key.split(".branch")[0] for key in state if ".branch" in key}  # "s2.pathway0_res0" ...
     count = Counter(block.partition(".")[0] for block in blocks)
     found = tuple(count[f"s{i + 2}"] for i in range(stages))
@@ -346,9 +345,9 @@ def _depths(config: _Settings, state: dict[str, StoredTensor], stages: int) -> S
 
 
 def _heads(config: _Settings, state: dict[str, StoredTensor]) -> dict[str, int]:
-    """{head: classes} by the weights' biases: one head is "class", of several each carries its name ("verb", "noun").
+    """Return {head: classes} from the biases: a single head is "class", several have names such as "verb", "noun".
 
-    MODEL.NUM_CLASSES must agree, save for UrbanSound8K: its published configuration has 35 classes, its weights 10.
+    MODEL.NUM_CLASSES must agree, except for UrbanSound8K: its published configuration has 35 classes, its weights 10.
     """
     bias = re.compile(r"head\.projection(?:_(\w{1,40}))?\.bias")
     heads = {name[1] or "class": tensor.size for key, tensor in state.items() if (name := bias.fullmatch(key))}
@@ -362,7 +361,7 @@ def _heads(config: _Settings, state: dict[str, StoredTensor]) -> dict[str, int]:
 
 
 def _recipe(config: _Settings, arch: Architecture) -> Recipe:
-    """The published recipe of the data set with the file's own values in it; an unknown data set gives a new recipe."""
+    """Return the published recipe of the data set, or a new one for an unknown data set, with the file's own values."""
     name = config.dataset()
     known = RECIPES.get(DATASETS.get(name, ""))
     settings: dict[str, tuple] = {
@@ -382,9 +381,9 @@ MAX_CHARACTERS = 1 << 20  # of all texts together
 
 
 def _known_labels(recipe_name: str, heads: dict[str, int]) -> dict[str, tuple[str, ...]]:
-    """The labels published with the recipe where their number fits, else numbers.
+    """Return the labels published with the recipe if their number fits, else numbers.
 
-    A network for UrbanSound8K may have the 35 outputs of its published configuration: those beyond its 10 are numbered.
+    A network for UrbanSound8K may have the 35 outputs of its published configuration: 10 are named, 25 numbered.
     """
     names = published_labels(recipe_name) if recipe_name in RECIPES else {}
     labels = numbered_labels(heads)
@@ -395,12 +394,10 @@ def _known_labels(recipe_name: str, heads: dict[str, int]) -> dict[str, tuple[st
 
 
 def _extras(file: TorchFile, heads: dict[str, int]) -> dict:
-    """The additional entries of a checkpoint from our own training, in a dictionary "minirep": any of
+    """Return the entries that our own training adds to a checkpoint, in a dictionary "minirep".
 
-    "recipe", "licence", "credit": text; "labels": {head: [text, one a class]}.
-
-    A pickle can use one list or text a thousand times: numbers are compared before names are looked at, and a text
-    counts as often as it is used.
+    All are optional: "recipe", "licence" and "credit" are text, and "labels" is {head: [text, one per class]}. A pickle
+    can use one list or text a thousand times. So numbers are compared before names, and every use of a text counts.
     """
     extras = file.known(file.content.get("minirep", {}), "minirep")
     file.expect(isinstance(extras, dict), "minirep: expected a dictionary")

@@ -1,9 +1,9 @@
 """`model.npz`: weights, tree, recipe, labels and provenance in one file that NumPy alone can read.
 
 It is an ordinary uncompressed .npz. The array "header" holds UTF-8 JSON: format version, recipe, labels, provenance and
-the tree of the network, in which a shape represents each array; the array of the tree's path ("stem.weight",
-"stages.0.2.entry.bias" ...) holds its values. Reading executes nothing and allocates nothing before the sizes that the
-header promises are found in the file; each array is read once, and holds finite numbers.
+the tree of the network, in which a shape represents each array. The array itself is stored under its path in the tree,
+such as "stages.0.2.entry.bias". Reading executes nothing, and allocates nothing before the sizes in the header have
+been compared with the file. Each array is read once, and must hold finite numbers.
 
 `model.safetensors` holds the same arrays under the same names, and the entries of the header in its metadata.
 """
@@ -32,8 +32,8 @@ from .write import replacing
 
 FORMAT, VERSION = "minirep model", 2
 HEADER = ("format", "version", "dtype", "recipe", "labels", "provenance", "network")
-PLAIN = ("format", "dtype")  # of its entries: what is text already
-# What the fields of a `Block` were called in the trees and array names of older versions.
+PLAIN = ("format", "dtype")  # entries of the header that are text already
+# Names of fields of a `Block` in the trees and array names of older versions.
 RENAMED = {1: {"entry": "reduce", "expand_project": "mix"}, 2: {}}
 IN_MEMORY = {"bfloat16"}  # fields of nodes that no file has: networks are stored before they are rounded
 NODES = {node.__name__: node for node in (Network, Block, Depthwise, Conv, BatchNorm, Linear)}
@@ -44,7 +44,7 @@ NPY = re.compile(r"\{'descr': '([<>|][a-z]\d{1,2})', 'fortran_order': (True|Fals
 
 
 class Model(NamedTuple):
-    """What a model file holds; a bare network has no recipe."""
+    """The contents of a model file; a network that was saved alone has no recipe."""
 
     network: Network
     recipe: Recipe | None
@@ -53,9 +53,9 @@ class Model(NamedTuple):
 
 
 def write_model(path, model: Model, half: bool = False) -> None:
-    """Write ``model.npz``, or ``model.safetensors`` where that is the suffix, to a path or into a binary file.
+    """Write ``model.npz``, or ``model.safetensors`` if that is the suffix, to a path or into a binary file.
 
-    ``half`` stores float16: half the size; it computes in the network's own type when read.
+    ``half`` stores the weights as float16, which halves the file; reading converts them to the network's type again.
     """
     opened = hasattr(path, "write")
     header, arrays = contents(model, path, half)
@@ -68,7 +68,7 @@ def write_model(path, model: Model, half: bool = False) -> None:
 
 
 def contents(model: Model, path, half: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the header of a model file and its arrays by name; MinirepError where they cannot be stored."""
+    """Return the header of a model file and its arrays by name; raise a MinirepError if they cannot be stored."""
     network = check(model.network)
     dtype = network.dtype
     if dtype.kind != "f":
@@ -101,13 +101,13 @@ def as_text(header: dict[str, Any]) -> dict[str, str]:
 
 
 def _to_json(value: Any) -> str:
-    """JSON that every encoding can hold: a file name may have bytes, and JSON escapes, that are no character."""
+    """Return JSON that can be encoded, even if it contains a file name with bytes that are not characters."""
     text = json.dumps(value, ensure_ascii=False, default=_node_to_json)
     return text.encode(errors="backslashreplace").decode()  # as "\\udce9", which JSON reads back
 
 
 def _node_to_json(node) -> dict:
-    """One node of the tree for json.dumps, which asks again for its children; its shape represents an array."""
+    """Convert one node of the tree for json.dumps, which converts its children; an array becomes its shape."""
     if isinstance(node, np.ndarray):
         return {"shape": node.shape}
     fields = {f.name: getattr(node, f.name) for f in dataclasses.fields(node) if f.name not in IN_MEMORY}
@@ -115,12 +115,12 @@ def _node_to_json(node) -> dict:
 
 
 def is_safetensors(path) -> bool:
-    """Return whether a file has the suffix, in any case."""
+    """Return whether a path has the suffix .safetensors, in upper or lower case."""
     return str(path).lower().endswith(SUFFIX)
 
 
 def is_model(path) -> bool:
-    """Return whether a file looks like `write_model`'s: a zip that holds the header, or a .safetensors."""
+    """Return whether a file looks as if `write_model` wrote it: a zip that contains a header, or a .safetensors."""
     try:
         with open(path, "rb") as file:
             if is_safetensors(path) or looks_like(file.read(9), file.seek(0, os.SEEK_END)):
@@ -132,10 +132,7 @@ def is_model(path) -> bool:
 
 
 def read_model(source) -> Model:
-    """Read `model.npz` or `model.safetensors`: a path, or a binary file that can be sought in.
-
-    MinirepError names what does not fit.
-    """
+    """Read `model.npz` or `model.safetensors` from a path or seekable binary file; a MinirepError names any misfit."""
     opened = hasattr(source, "read")
     path = getattr(source, "name", "model") if opened else source
     with model_errors(path), contextlib.nullcontext(source) if opened else open(source, "rb") as file:
@@ -149,7 +146,7 @@ def read_model(source) -> Model:
 
 @contextlib.contextmanager
 def model_errors(path) -> Iterator[None]:
-    """Whatever reading a model file raises becomes a MinirepError in one line with the file's name."""
+    """Convert every error in reading a model file into a MinirepError of one line with the file's name."""
     try:
         yield
     except MinirepError as error:
@@ -197,13 +194,13 @@ def _read_safetensors(file, size: int) -> Model:
 
 
 def header_of(text: dict[str, str]) -> dict[str, Any]:
-    """Undo `as_text`."""
+    """Return the header that `as_text` converted; raise a MinirepError if there is none."""
     expect(text.get("format") == FORMAT, "no header of minirep in its metadata; expected a model written by minirep")
     return {key: value if key in PLAIN else parse(value) for key, value in text.items() if key in HEADER}
 
 
 def parse(text: bytes | str) -> Any:
-    """Parse a JSON text, whose number of values is bounded first."""
+    """Parse a JSON text; raise a MinirepError first if it has too many values."""
     text = text.decode() if isinstance(text, bytes) else text
     values = text.count(",") + text.count("[") + text.count("{")
     expect(values <= MAX_VALUES, f"a header of {values} values; expected at most {MAX_VALUES}")
@@ -211,7 +208,7 @@ def parse(text: bytes | str) -> Any:
 
 
 def model_of(header: dict[str, Any], names: set[str], fetch: Callable[[str, tuple], np.ndarray]) -> Model:
-    """Make a model from its header; ``names``: of all arrays in the file, ``fetch(name, shape)`` reads one."""
+    """Make a model from its header, the names of all arrays in its file, and ``fetch(name, shape)`` to read one."""
     if header.get("format") != FORMAT or header.get("version") not in RENAMED:
         raise MinirepError(
             f"found format {quoted(header.get('format'))} version {quoted(header.get('version'))}, "
@@ -243,7 +240,7 @@ def model_of(header: dict[str, Any], names: set[str], fetch: Callable[[str, tupl
 
 
 def _read_array(archive, members, name: str, shape: tuple | None, path) -> np.ndarray:
-    """One array, after its own header has been held against the promised shape and the bytes that are there."""
+    """Read one array, after its own header has been compared with the expected shape and the size of the entry."""
     info = members.get(f"{name}.npy")
     if info is None:
         raise MinirepError(f"{path}: array {name} is missing")
@@ -266,7 +263,7 @@ def _read_array(archive, members, name: str, shape: tuple | None, path) -> np.nd
 
 
 def _from_json(spec, name: str, leaf, renamed: dict[str, str]):
-    """The tree from its JSON; ``leaf(name, shape)`` supplies the arrays. ``renamed``: {field: its name in the file}."""
+    """Build the tree from its JSON. ``leaf(name, shape)`` reads an array; ``renamed`` is {field: name in the file}."""
 
     def below(child, key):
         return _from_json(child, f"{name}.{key}".lstrip("."), leaf, renamed)

@@ -1,8 +1,8 @@
-"""`.onnx`: a network as a graph of standard operators, for ONNX Runtime, OpenVINO and whatever else reads the format.
+"""`.onnx`: a network as a graph of standard operators, for ONNX Runtime, OpenVINO and other programs.
 
-The graph is drawn by the network's own walk (`minirep.network.walk`): `Graph` is a backend whose operations add nodes.
-The tensors behind the stem and the blocks have the names that `walk` yields, each weight the name of its path in the
-tree, and the metadata hold the header of a model file. So `read_onnx` finds the model in the file again.
+The forward pass (`minirep.network.walk`) builds the graph: `Graph` is a backend whose operations add nodes.
+The outputs of the stem and of the blocks have the names that `walk` yields, the name of a weight is its path in the
+tree, and the metadata contain the header of a model file. So `read_onnx` can restore the model.
 
 Operators are those of ONNX's operator set 17, https://onnx.ai/onnx/operators. Their tensors are (N, C, T, F).
 """
@@ -29,7 +29,7 @@ LOG_MELS, SAMPLES = "log_mels", "samples"  # inputs
 
 
 def onnx_package(purpose: str) -> Any:
-    """Import the package onnx, which is an extra."""
+    """Import the package onnx; raise MissingExtra if it is not installed."""
     try:
         import onnx
     except ImportError as error:
@@ -39,7 +39,7 @@ def onnx_package(purpose: str) -> Any:
 
 @dataclasses.dataclass
 class Tensor:
-    """What a node yields; it can be added to another."""
+    """The output of a node; two of them can be added."""
 
     graph: "Graph"
     name: str
@@ -49,7 +49,7 @@ class Tensor:
 
 
 class Graph:
-    """The operations of `minirep.ops` as nodes: `minirep.network.walk` runs on it as on arrays."""
+    """A backend whose operations add nodes to a graph, for `minirep.network.walk`."""
 
     def __init__(self, onnx: Any, network: Network):
         self.onnx = onnx
@@ -58,7 +58,7 @@ class Graph:
         self.names = {id(array): name for name, array in named_arrays(network).items()}
 
     def node(self, kind: str, *inputs: Any, **attributes: Any) -> Tensor:
-        """Add a node; what is no tensor among its inputs becomes a constant."""
+        """Add a node and return its output; inputs that are not a `Tensor` become constants."""
         names = [x.name if isinstance(x, Tensor) else self.constant(np.asarray(x)) for x in inputs]
         output = f"{kind}_{len(self.nodes)}"
         self.nodes.append(self.onnx.helper.make_node(kind, names, [output], output, **attributes))
@@ -70,13 +70,13 @@ class Graph:
         return name
 
     def named(self, x: Tensor, name: str) -> Tensor:
-        """Return the output of the last node under another name."""
+        """Rename the output of the last node."""
         self.nodes[-1].output[0] = name
         x.name = name
         return x
 
     def conv(self, x: Tensor, conv: Conv | Linear, kernel: Array, **attributes: Any) -> Tensor:
-        """Add a convolution (``kernel``: its weight in ONNX's order) with its bias and its batch norm."""
+        """Add a convolution with its bias and batch norm; ``kernel`` is its weight as (Cout, Cin, kt, kf)."""
         weight = Tensor(self, self.constant(kernel, self.names[id(conv.weight)]))
         bias = () if conv.bias is None else (conv.bias,)
         pads = [kernel.shape[2] // 2, kernel.shape[3] // 2] * 2
@@ -113,10 +113,9 @@ class Graph:
         return self.relu(self.pointwise(x, dataclasses.replace(convs[-1], relu=False)) + residual)
 
     def pooled(self, x: Tensor, pool: tuple[int, int], width: int) -> Tensor:
-        """Add the head's average pooling. ``width``: of the frequency axis; the length in time varies from run to run.
+        """Add the head's average pooling; ``width`` is the fixed length of the frequency axis.
 
-        A time axis shorter than the window is filled up with zeros, and the mean over the window becomes that over its
-        own length.
+        The time axis can have any length. Below that of the window, zeros pad it, and the mean is over its own length.
         """
         length = self.node("Shape", x, start=2, end=3)
         missing = self.node("Max", self.node("Sub", np.array([pool[0]]), length), np.array([0]))
@@ -146,7 +145,7 @@ class Graph:
 
 
 def draw(onnx: Any, network: Network, recipe: Recipe | None, samples: bool) -> Any:
-    """Make the graph: from log-mels (N, T, 128) or samples (N, clip - 1) to probabilities (N, classes) of each head."""
+    """Build the graph from log-mels (N, T, 128) or samples (N, clip - 1) to probabilities (N, classes) of each head."""
     graph, shape = Graph(onnx, network), ["N", "T", MELS]
     name = SAMPLES if samples else LOG_MELS
     x = Tensor(graph, name)
@@ -167,9 +166,10 @@ def draw(onnx: Any, network: Network, recipe: Recipe | None, samples: bool) -> A
 
 
 def write_onnx(path: Any, model: Model, branches: bool = False, samples: bool = False) -> None:
-    """Write a network as an ONNX graph in float32, merged unless ``branches``; needs the package onnx.
+    """Write a network as an ONNX graph in float32, merged unless ``branches``; it needs the package onnx.
 
-    ``samples``: the front end goes in front of it, so that the input is one clip of samples at the recipe's rate.
+    With ``samples``, the graph includes the front end: its input is one clip of samples at the recipe's rate. Raises a
+    MinirepError if the network is of another type than float32 and float16, or the file cannot be written.
     """
     onnx = onnx_package(f"{printable(path)}: writing .onnx")
     found = model.network.dtype
@@ -195,7 +195,7 @@ def write_onnx(path: Any, model: Model, branches: bool = False, samples: bool = 
 
 
 def read_onnx(path: Any) -> tuple[Model, Any]:
-    """Read what `write_onnx` has written: the model that its metadata and its weights give, and its graph."""
+    """Read a file of `write_onnx`; return the model from its metadata and weights, and its onnx.ModelProto."""
     onnx = onnx_package(f"{printable(path)}: reading .onnx")
     found = irregular(path)
     expect(found is None, f"{printable(path)}: found {found}, expected a file: an .onnx")
@@ -204,7 +204,7 @@ def read_onnx(path: Any) -> tuple[Model, Any]:
             content = file.read()
         try:
             proto = onnx.load_model_from_string(content)
-        except Exception as error:  # of protobuf, which is no package of ours
+        except Exception as error:  # of protobuf, whose errors cannot be named without importing it
             raise MinirepError(f"not an ONNX model: {error}") from None
         arrays = {tensor.name: tensor for tensor in proto.graph.initializer}
         elsewhere = any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in arrays.values())
@@ -224,7 +224,7 @@ def read_onnx(path: Any) -> tuple[Model, Any]:
         expect(once, "found arrays or metadata twice, expected each once")
         header = header_of(metadata)
         model = model_of(header, {name for name in arrays if not name.startswith("constant_")}, fetch)
-        # A runtime takes and gives what the graph declares, and not what its nodes could.
+        # A runtime offers the inputs and outputs that the graph declares, whatever its nodes are.
         inputs, outputs = ([value.name for value in values] for values in (proto.graph.input, proto.graph.output))
         fits = inputs in ([LOG_MELS], [SAMPLES]) and outputs == list(model.network.heads)
         expect(fits, f"found inputs {quoted(inputs)} and outputs {quoted(outputs)}, expected {LOG_MELS} or {SAMPLES}, "

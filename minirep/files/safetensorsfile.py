@@ -1,8 +1,8 @@
-"""`.safetensors`: named arrays in one file that many programs read, and a few lines do.
+"""`.safetensors`: named arrays in one file, in a simple format that many programs read.
 
-Eight bytes, little-endian, hold the length of a JSON header. The header gives the type, the shape and the place of each
-array, and text by name under "__metadata__". The numbers follow, without gaps. Reading executes nothing, and allocates
-nothing before every place has been compared with the size of the file.
+Eight bytes, little-endian, hold the length of a JSON header. The header gives the type, the shape and the position of
+each array, and text by name under "__metadata__". The numbers follow, without gaps. Reading executes nothing, and
+allocates nothing before every position has been compared with the size of the file.
 
 Source: the format's description, https://github.com/huggingface/safetensors#format.
 """
@@ -38,15 +38,15 @@ def write_arrays(file: Any, arrays: dict[str, np.ndarray], metadata: dict[str, s
 
 
 def looks_like(start: bytes, size: int) -> bool:
-    """Return whether a file of ``size`` bytes that begins with these nine or more is a .safetensors."""
+    """Return whether a file of ``size`` bytes, of which ``start`` has the first nine, looks like a .safetensors."""
     return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= size - 8
 
 
 def read_arrays(file: Any, size: int, parse: Callable[[bytes], Any], most: int) -> tuple[dict, dict, Callable]:
     """Read the header of a binary file of ``size`` bytes: (metadata, {name: shape}, a function that reads an array).
 
-    ``parse`` turns JSON into values; ``most``: bytes that the header may have. MinirepError for places that lie outside
-    the file, overlap, leave gaps or do not fit their shapes.
+    ``parse`` parses JSON, and ``most`` is the largest size of the header in bytes. Raises a MinirepError for positions
+    that are outside the file, overlap, leave gaps or do not fit their shapes.
     """
     length = int.from_bytes(file.read(8), "little")
     found = f"not a whole {SUFFIX} file: found a header of {length} bytes in a file of {size}"

@@ -1,19 +1,19 @@
-"""Read what ``torch.save`` writes, without PyTorch and without executing code from the file.
+"""Read files of ``torch.save``, without PyTorch and without executing code from the file.
 
 Such a file is a zip of uncompressed entries: ``<name>/data.pkl``, a pickle of the saved object, and ``<name>/data/0``,
-``<name>/data/1`` ...: the raw numbers of its tensors, one entry a *storage*.
+``<name>/data/1`` ..., the raw numbers of its tensors. Each of these entries is called a *storage*.
 
 A pickle is not data. It is a program for a small stack machine, and two of its instructions make it dangerous: GLOBAL
-finds any function of any installed module by its name, and REDUCE calls it. Whoever wrote the file decides what runs on
-the computer that unpickles it. So nothing is unpickled here. `pickletools.genops` takes the program apart and runs
-nothing; `run` carries out the harmless instructions that ``torch.save`` uses. Its GLOBAL looks nothing up: a name stays
-a name. Its REDUCE accepts the three globals that tensors need, and a "call" of one makes a plain value. Whatever would
-come of another name, such as a scheduler's counter or a NumPy scalar, is `Opaque`: the name of something that is never
-built. It does no harm in an entry that is not read; instead of a weight or a setting it is refused (`TorchFile.known`).
-Every other instruction is an error that names it.
+finds any function of any installed module by its name, and REDUCE calls it. So the author of the file decides what runs
+on the computer that unpickles it (arbitrary code execution). Nothing is unpickled here. `pickletools.genops` lists the
+instructions and executes nothing; `run` carries out the harmless ones that ``torch.save`` uses. Its GLOBAL imports
+nothing: a name remains a name. Its REDUCE accepts the three globals that tensors need, and makes plain values. Objects
+of any other class, such as a scheduler's counter or a NumPy scalar, are not built: an `Opaque` represents them. It does
+no harm in an entry that is not read; as a weight or a setting, it is an error (`TorchFile.known`). Every other
+instruction is an error that names it.
 
-Source: the instructions are described in the standard library's module pickletools; a listing of any pickle comes from
-``python -m pickletools data.pkl``.
+Source: the module pickletools of the standard library describes the instructions; ``python -m pickletools data.pkl``
+lists those of any pickle.
 """
 
 import io
@@ -44,7 +44,7 @@ MAX_DIMENSIONS = 8
 # The legacy formats of torch.save: before 1.6 a bare pickle that starts with this number, long before that a tar.
 LEGACY_PICKLE, LEGACY_TAR = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.", b"ustar"
 
-BFLOAT16 = "bfloat16"  # NumPy has no such type: the upper half of a float32
+BFLOAT16 = "bfloat16"  # the upper half of a float32, a type that NumPy lacks
 DTYPES = {
     "torch DoubleStorage": "<f8",
     "torch FloatStorage": "<f4",
@@ -61,14 +61,14 @@ DTYPES = {
 
 @dataclass(frozen=True)
 class Name:
-    """A module and a name in it, "torch FloatStorage": never looked up."""
+    """A module and a name in it, such as "torch FloatStorage", which is never imported."""
 
     text: str
 
 
 @dataclass(frozen=True, eq=False)
 class Opaque:
-    """An object that is not built, in an entry that is not read: ``text`` is the global that would have made it."""
+    """An object that is not built; ``text`` is the global that would have made it."""
 
     text: str
 
@@ -78,7 +78,7 @@ class Opaque:
 
 @dataclass(frozen=True)
 class Storage:
-    """A run of ``count`` numbers, the zip's entry data/``key``."""
+    """A storage: ``count`` numbers in the entry data/``key`` of the zip."""
 
     dtype: str
     key: str
@@ -86,13 +86,13 @@ class Storage:
 
     @property
     def stored(self) -> np.dtype:
-        """The type of its numbers as NumPy reads them: those of bfloat16 as uint16."""
+        """The NumPy type of its numbers in the file; uint16 for bfloat16."""
         return np.dtype("<u2" if self.dtype == BFLOAT16 else self.dtype)
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """Where a tensor's numbers lie in a storage: element (i, j ...) at offset + i * strides[0] + j * strides[1] ..."""
+    """A tensor in a storage: element (i, j ...) is number offset + i * strides[0] + j * strides[1] ..."""
 
     storage: Storage
     offset: int
@@ -105,17 +105,17 @@ class StoredTensor:
 
     @property
     def size(self) -> int:
-        """How many elements it has."""
+        """Number of elements."""
         return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
-        """How many bytes they take in the file."""
+        """Size of the elements in bytes."""
         return self.size * self.storage.stored.itemsize
 
 
 class Refused(ValueError):
-    """Something in a pickle that is not carried out; the message names it."""
+    """An instruction or a value in a pickle is not supported; the message names it."""
 
 
 _require = partial(expect, error=Refused)
@@ -153,7 +153,7 @@ def _name(module: str, name: str) -> Name | Opaque:
 
 
 def _call(function, arguments):
-    """Return what a function makes of its arguments; an opaque function or argument makes it opaque."""
+    """Return the result of one of `CALLS`; it is opaque if the function or an argument is opaque."""
     if isinstance(function, Opaque):
         return function
     known = isinstance(function, Name) and function.text in CALLS
@@ -163,7 +163,7 @@ def _call(function, arguments):
 
 
 def _storage(reference) -> Storage | Opaque:
-    """What torch.save writes for a storage: ("storage", type, key, device it was on, length)."""
+    """Make a storage from what torch.save writes for it: ("storage", type, key, device it was on, length)."""
     kind, dtype, key, _, count = reference
     if isinstance(dtype, Opaque):
         return dtype
@@ -173,7 +173,7 @@ def _storage(reference) -> Storage | Opaque:
 
 
 def _opaque(value) -> Opaque:
-    """Return what stands for a value of no use here: bytes, a huge number, a key that is neither text nor number."""
+    """Return an `Opaque` for a value of no use here: bytes, a huge number, a key that is neither text nor number."""
     return value if isinstance(value, Opaque) else Opaque(f"builtins {type(value).__name__}")
 
 
@@ -190,7 +190,7 @@ def _extend(target, items: list):
 
 
 def _update(target, items: list):
-    """Key, value, key, value ... into a dictionary. A nested key could exhaust hash(): it is opaque."""
+    """Add key, value, key, value ... to a dictionary. A nested key could exhaust hash(), so it becomes opaque."""
     _only(target, "dictionary items without a dictionary", dict)
     keys = items[::2]
     whole = len(items) % 2 == 0 and not any(isinstance(key, (list, dict)) for key in keys)
@@ -200,8 +200,8 @@ def _update(target, items: list):
     return target
 
 
-# What the instructions put on the stack, made from what stands behind them in the program or what they take off the
-# stack. `pickletools` knows how much that is: all since the last MARK comes as one list.
+# The value that each instruction puts on the stack, made from its argument in the program or from the values that it
+# takes off the stack. `pickletools` lists how many these are; all values since the last MARK come as one list.
 EFFECTS: dict[str, Callable] = {
     # plain values
     "NONE": lambda: None,
@@ -236,7 +236,7 @@ EFFECTS: dict[str, Callable] = {
 
 
 class _Program(io.BytesIO):
-    """Bytes whose lines end early: those of a pickle hold a name or a small number."""
+    """Bytes with lines of limited length: a line of a pickle contains a name or a small number."""
 
     def readline(self, size=-1):
         return super().readline(MAX_LINE)
@@ -246,7 +246,7 @@ def run(program: bytes):
     """Return the value of a pickle: None, bool, int, float, str, tuple, list, dict, `StoredTensor` or `Opaque`.
 
     Raises `Refused` for an instruction or a value that torch.save does not write, and ValueError, TypeError,
-    LookupError or AttributeError for a program that makes no sense.
+    LookupError or AttributeError for an invalid program.
     """
     stack: list = []
     outer: list[list] = []  # MARK puts the stack aside here and starts a new one
@@ -286,12 +286,12 @@ PICKLE_ERRORS = (ValueError, TypeError, LookupError, AttributeError, OverflowErr
 
 
 class TorchFile(AbstractContextManager):
-    """A file of ``torch.save``, open: ``content`` is the saved object with a `StoredTensor` for each tensor.
+    """An open file of ``torch.save``; ``content`` is the saved object with a `StoredTensor` for each tensor.
 
-    `read` reads a tensor's numbers, and each storage only once, even if several tensors share it. Everything else, such
-    as the state of an optimizer, is not read. To be used in a ``with`` statement.
+    `read` reads the numbers of a tensor. It reads each storage only once, even if several tensors share it. Numbers
+    that are not requested, such as the state of an optimizer, are not read. Use it in a ``with`` statement.
 
-    Raises MinirepError, with the file's name, for anything that is not such a file or does not hold what it promises.
+    Raises a MinirepError with the file's name for a file that is damaged or not of this format.
     """
 
     def __init__(self, path) -> None:
@@ -322,11 +322,11 @@ class TorchFile(AbstractContextManager):
         return MinirepError(f"{self.path}: {message}")
 
     def expect(self, holds: object, message: str) -> None:
-        """Raise such an error unless the condition holds."""
+        """Raise an error that starts with the file's name unless the condition holds."""
         expect(holds, f"{self.path}: {message}")
 
     def known(self, value, where: str):
-        """Return the value itself, or raise the error that it is `Opaque`: ``where`` has something else to hold."""
+        """Return the value itself; raise a MinirepError if it is `Opaque`. ``where`` names its place in the file."""
         if isinstance(value, Opaque):
             raise self.error(f"{where} holds {value}; expected tensors, numbers and text alone")
         return value
@@ -334,8 +334,8 @@ class TorchFile(AbstractContextManager):
     def read(self, tensor: StoredTensor) -> np.ndarray:
         """Read a tensor's numbers into a new array of its shape; bfloat16 becomes float32.
 
-        The array is C-contiguous, whatever the strides in the file. No tensor may have more elements than its storage:
-        torch could expand a single number to any size, a file of weights has no use for it.
+        The array is C-contiguous, whatever the strides in the file. A tensor with more elements than its storage is an
+        error: torch can expand a single number to any size, but weights do not need it.
         """
         storage, shape = self.known(tensor, "its pickle").storage, tensor.shape
         last = tensor.offset + sum((n - 1) * stride for n, stride in zip(shape, tensor.strides))
@@ -349,8 +349,6 @@ class TorchFile(AbstractContextManager):
             return (array.astype(np.uint32, order="C") << 16).view(np.float32)
         return np.array(array, order="C")
 
-    # --- steps of opening
-
     def _opened(self) -> zipfile.ZipFile:
         start = self._file.read(512)
         if start.startswith(LEGACY_PICKLE) or start[257:262] == LEGACY_TAR:
@@ -363,10 +361,10 @@ class TorchFile(AbstractContextManager):
             raise self.error(f"damaged or cut short: {quoted(str(error))}") from None
 
     def _checked_entries(self) -> dict[str, zipfile.ZipInfo]:
-        """The zip's entries by their names without the leading "<name>/".
+        """Return the zip's entries by their names without the leading "<name>/".
 
-        As torch.save stores all entries as they are, they cannot be larger than the file together: reading them is safe
-        from zip bombs and overlapping entries. (Nothing is ever written to disk: names do no harm.)
+        torch.save does not compress, so all entries together must not be larger than the file. This check protects from
+        zip bombs and overlapping entries. Names do no harm, as nothing is written to disk.
         """
         infos = self._zip.infolist()
         tops = [info.filename[:-8] for info in infos if re.fullmatch(r"[^/]*/data\.pkl", info.filename)]
@@ -396,8 +394,6 @@ class TorchFile(AbstractContextManager):
         except PICKLE_ERRORS as error:
             raise self.error(f"its pickle is damaged: {type(error).__name__}, {quoted(str(error))}") from None
 
-    # --- reading entries
-
     def _bytes(self, name: str, limit: int) -> bytes:
         entry = f"the entry {quoted(name)}"
         self.expect(name in self._entries, f"{entry} is missing")
@@ -411,7 +407,7 @@ class TorchFile(AbstractContextManager):
         return data
 
     def _numbers(self, storage: Storage, keep: bool) -> np.ndarray:
-        """(count,) numbers of one storage, those of bfloat16 as uint16. ``keep``: other tensors may want it, too."""
+        """Return the numbers (count,) of a storage, bfloat16 as uint16; ``keep`` them if other tensors may share it."""
         data = self._shared.get(storage.key)
         if data is None:
             data = self._bytes(f"data/{storage.key}", self.size)

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, what is no regular file, and the checksum of a file."""
+"""Write files completely or not at all, find paths that are not regular files, and compute checksums."""
 
 import contextlib
 import hashlib
@@ -15,19 +15,19 @@ from ..text import printable
 
 STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1")
 KINDS = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a named pipe", stat.S_ISSOCK: "a socket"}
-UNFINISHED = ".minirep"  # how temporary files end
-STALE = 3600  # seconds after which nobody is still writing one
+UNFINISHED = ".minirep"  # suffix of temporary files
+STALE = 3600  # seconds after which no process is still writing one
 
 
 @contextlib.contextmanager
 def replacing(path, mode: int = 0o666) -> Iterator[io.BytesIO]:
-    """Collect what is written and, when all went well, put it at ``path``: never half a file under its name.
+    """Collect what is written, and move it to ``path`` if there was no error, so that no file is left incomplete.
 
-    A link is followed, and what it leads to is replaced. ``mode``: the permissions, less those that the umask takes.
-    "-" and /dev/stdout are standard output. MinirepError where something else than a regular file is in the way.
+    A link is followed, and its target is replaced. The permissions are ``mode`` without the umask. "-" and /dev/stdout
+    are standard output. Raises a MinirepError if ``path`` cannot be written or is not a regular file.
     """
     target = writable(path)
-    content = io.BytesIO()  # so that a full disk interrupts nobody who must close something behind it, such as a zip
+    content = io.BytesIO()  # so that a full disk interrupts no writer that must close something, such as a zip
     yield content
     if target is None:
         sys.stdout.flush()
@@ -50,10 +50,7 @@ def replacing(path, mode: int = 0o666) -> Iterator[io.BytesIO]:
 
 
 def writable(path) -> str | None:
-    """Return the file that is written for ``path``, behind all links; None for standard output.
-
-    MinirepError, before any work is done, where it could not be written.
-    """
+    """Return the file at the end of all links of ``path``, None for standard output; MinirepError if not writable."""
     descriptor = _descriptor(os.fspath(path))
     if os.fspath(path) in STANDARD_OUTPUT or descriptor == (str(os.getpid()), "1"):
         piped = hasattr(sys.stdout, "buffer") and not sys.stdout.isatty()
@@ -67,7 +64,7 @@ def writable(path) -> str | None:
 
 
 def _descriptor(path: str, links: int = 40) -> tuple[str, str] | None:
-    """Return (process, number) where a path such as /dev/stderr leads to an open file, which must not be replaced."""
+    """Return (process, number) if a path such as /dev/stderr leads to an open file, which must not be replaced."""
     folder, name = os.path.split(path)
     found = re.fullmatch(r"/proc/(\d+)(?:/task/\d+)?/fd", os.path.realpath(folder))
     if found:
@@ -76,7 +73,7 @@ def _descriptor(path: str, links: int = 40) -> tuple[str, str] | None:
 
 
 def irregular(path) -> str | None:
-    """Return what is at a path if it is no regular file, such as "a named pipe"; None also if nothing is there."""
+    """Return what is at a path, such as "a named pipe"; None for a regular file, or if nothing is there."""
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError):
@@ -85,10 +82,10 @@ def irregular(path) -> str | None:
 
 
 def _sweep(folder: str, prefix: str) -> None:
-    """Remove what processes that were killed have left of the same file."""
+    """Remove temporary files of the same target that killed processes have left."""
     for entry in os.scandir(folder):
         if entry.name.startswith(prefix) and entry.name.endswith(UNFINISHED):
-            with contextlib.suppress(OSError):  # another one has been quicker
+            with contextlib.suppress(OSError):  # another process may have removed it
                 if time.time() - entry.stat(follow_symlinks=False).st_mtime > STALE:
                     os.unlink(entry)
 

@@ -1,10 +1,10 @@
-"""Reads the part of YAML that settings are written in: enough for a checkpoint's configuration, with no package.
+"""Parse the part of YAML that the configuration of a checkpoint uses, without a package.
 
-Mappings and lists nested by indentation, also ``- - 1``; lists and mappings in one line, ``[[1], [2]]``, ``{a: 1}``;
-plain and quoted scalars, also over several lines; comments. Anchors, tags, block scalars and several documents in one
-text are errors.
+It covers mappings and lists nested by indentation, also ``- - 1``; lists and mappings in one line, ``[[1], [2]]``,
+``{a: 1}``; plain and quoted scalars, also over several lines; and comments. Anchors, tags, block scalars and several
+documents in one text are errors.
 
-Source: YAML 1.1 (yaml.org/spec/1.1), chapters 7 to 9, as far as PyYAML's ``safe_dump`` makes use of them.
+Source: YAML 1.1 (yaml.org/spec/1.1), chapters 7 to 9, as far as ``safe_dump`` of PyYAML uses them.
 """
 
 import re
@@ -15,7 +15,7 @@ from ..errors import expect
 MAX_TEXT = 1 << 16  # characters; the published configurations have 4,000
 MAX_DEPTH = 16
 
-# a key and its value, a piece of a list or mapping in one line, a quotation alone, what may stand behind all of them
+# a key and its value, a piece of a list or mapping in one line, a quotation alone, what may follow all of them
 KEY = re.compile(r"""([^\s'"\[\]{},#&*!|>%@:-][^\s:]*|'[^']*'|"[^"\\]*"):(?: +(.*))?$""")
 QUOTED = r"""'(?:[^']|'')*'|"(?:[^"\\]|\\.)*\""""
 TOKEN = re.compile(rf"""([\[\]{{}},]|:(?=\s|$)|{QUOTED}|[^\s\[\]{{}},:'"](?:[^\[\]{{}},:]|:(?!\s))*)""")
@@ -37,7 +37,7 @@ _require = partial(expect, error=ValueError)
 def parse(text: str):
     """Parse a text into a mapping, list or scalar, of dict, list, str, int, float, bool and None.
 
-    Raises ValueError for what is not understood, with its line.
+    Raises a ValueError that quotes what is not understood.
 
     >>> parse("NET:\\n  SIZES: [[5], [21]]\\n  DEPTHS:\\n  - - 3\\n  - - 4\\n  NAME: 'x'")
     {'NET': {'SIZES': [[5], [21]], 'DEPTHS': [[3], [4]], 'NAME': 'x'}}
@@ -55,10 +55,10 @@ def parse(text: str):
 
 
 def _rows(text: str) -> list[list]:
-    """One [indentation, key, text of the value] for each key and for each "-" (whose key is None).
+    """Return [indentation, key, text of the value] for each key and for each "-" (whose key is None).
 
-    "- - 21" becomes two dashes, the second one two further in. A line further in than a key or dash that has a value
-    already continues that value: long text is folded so.
+    "- - 21" becomes two dashes, the second one indented by two more. A line that is indented more than a key or dash
+    with a value continues that value, as in long text.
     """
     rows: list[list] = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -82,7 +82,7 @@ def _rows(text: str) -> list[list]:
 
 
 def _tree(rows: list[list], start: int, depth: int):
-    """(value, next row): the mapping or the list that starts at a row and has the rows of the same indentation."""
+    """Return (value, next row): the mapping or list that starts at a row, and has all rows of its indentation."""
     _require(depth <= MAX_DEPTH, f"nested more than {MAX_DEPTH} deep")
     indent, first, _ = rows[start]
     items, i = [], start
@@ -109,7 +109,7 @@ def _value(text: str):
         raise ValueError(f"a quotation without its end: {text[:60]!r}")
     understood = not text.startswith(tuple("&*!|>%@`]},"))
     _require(understood, f"anchors, tags and block scalars are not understood: {text[:60]!r}")
-    text = re.split(r"(?:^|\s)#", text, maxsplit=1)[0].strip()  # without the comment behind it
+    text = re.split(r"(?:^|\s)#", text, maxsplit=1)[0].strip()  # without the comment after it
     _require(": " not in text and not text.endswith(":"), f"a key inside a value: {text[:60]!r}")
     return _scalar(text)
 
@@ -132,7 +132,7 @@ def _unescaped(escape: re.Match) -> str:
 
 
 def _flow(text: str):
-    """A list [a, b] or a mapping {a: b}, nested in any way."""
+    """Parse a list [a, b] or a mapping {a: b}, nested in any way."""
     tokens, i = [], 0
     while (i := BETWEEN.match(text, i).end()) < len(text):  # type: ignore[union-attr]  # it matches anywhere
         token = TOKEN.match(text, i)

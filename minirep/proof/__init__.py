@@ -1,6 +1,8 @@
-"""Proof that merging leaves the function as it is.
+"""Proofs that merging does not change the function of a network.
 
-bounds        how far rounding can carry a network from its function: computed from its weights
+bounds        upper bounds on the rounding errors of a network, computed from its weights
 verify        merged and unmerged networks compared with those bounds, block by block
-exported      the same of an exported network, in the programs that run it
+coarse        the same comparison for a network in bfloat16
+exported      the same comparison for an exported network, in other programs
+prove         whether two forms of a part of any network are the same function
 """

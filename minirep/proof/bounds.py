@@ -7,17 +7,17 @@ fused multiply-add, each term passes through at most k roundings, and each round
 
     |computed - exact| <= gamma(k) * sum of |t|,    gamma(k) = k u / (1 - k u),
 
-with u = 2^-24 in float32 and 2^-53 in float64. The sum of |t| is the same layer run on absolute values. What x itself
-is off by goes through the absolute weights once more, and a ReLU or a maximum never enlarges an error. Walking through
-the network with these three rules gives a bound for *every* way to evaluate it; two ways differ by at most twice that.
-No tolerance is picked by hand: `ROUNDINGS` below counts the operations on one term.
+with the unit roundoff u, 2^-24 in float32 and 2^-53 in float64. The sum of |t| is the same layer run on absolute
+values. The error of x itself passes through the absolute weights, too, and a ReLU or a maximum never enlarges an error.
+These three rules give a bound for *every* way to evaluate the network; two ways differ by at most twice that. No
+tolerance is picked by hand: `ROUNDINGS` below counts the operations on one term.
 
 In bfloat16 (`minirep.precision`) the weight and the input of a 1 x 1 convolution are rounded once more, each by a
-factor of at most 1 +- 2^-8. The bound then is that on the distance from the network before this rounding.
+factor of at most 1 +- 2^-8. The bound then applies to the distance from the network before this rounding.
 
-Results that underflow are off by an absolute amount rather than a factor; that is added too, for processors that flush
-small numbers to zero as well. Where a sum might overflow, or a variance with its eps might be flushed, the bound is
-infinite: nothing is proved there.
+A result that underflows has an absolute error rather than a relative one. It is added too, also for processors that
+flush small numbers to zero. If a sum might overflow, or a variance with its eps might be flushed, the bound is
+infinite, and nothing is proved.
 """
 
 from collections.abc import Iterable
@@ -42,15 +42,11 @@ SLACK = 1 + 1e-9  # the bound itself is computed in float64, from numbers that a
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of activations, all (N, T, F, C) in float64.
+    """Activations with bounds on their errors, all (N, T, F, C) in float64."""
 
-    The exact ones lie within ``value_error`` of ``value``; whatever any evaluation in ``dtype`` gives lies within
-    ``error`` of the exact ones.
-    """
-
-    value: np.ndarray
-    value_error: np.ndarray
-    error: np.ndarray
+    value: np.ndarray  # computed in float64
+    value_error: np.ndarray  # the distance from ``value`` to the exact activations is at most this
+    error: np.ndarray  # and from these to the result of any evaluation in ``dtype`` at most this
     dtype: np.dtype
 
 
@@ -61,21 +57,21 @@ class Summand:
     value: np.ndarray  # (N, T, F, C) as computed in float64
     sizes: np.ndarray  # (3N, T, F, C): the sum of |t|; then ``value_error`` and ``error`` of the input, carried through
     roundings: int  # of one term
-    reach: float  # no number on the way is larger
+    reach: float  # no intermediate number is larger
     steepness: float = 0.0  # of its batch norms, see `gamma`
     coarse: int = 0  # roundings of one term to bfloat16
 
 
 def start(x, dtype) -> Known:
-    """Return an input that is known exactly: (N, T, F, C)."""
+    """Return an input (N, T, F, C) that is known exactly, for a network that computes in ``dtype``."""
     x = np.asarray(x, np.float64)
     return Known(x, np.zeros_like(x), np.zeros_like(x), np.dtype(dtype))
 
 
 def gamma(roundings: int, dtype, steepness: float = 0.0, coarse: int = 0) -> float:
-    """Return the relative error of so many roundings at most (Higham, lemma 3.1); ``coarse``: those to bfloat16.
+    """Return the largest relative error of so many roundings, and ``coarse`` ones to bfloat16 (Higham, lemma 3.1).
 
-    ``steepness``: 1 / (variance + eps), the effect of a variance or an eps that underflows.
+    ``steepness`` is 1 / (variance + eps), the effect of a variance or an eps that underflows.
     """
     info = np.finfo(dtype)
     error = roundings * float(info.eps) / 2 + 4 * float(info.tiny) * steepness + coarse * BFLOAT16
@@ -84,7 +80,7 @@ def gamma(roundings: int, dtype, steepness: float = 0.0, coarse: int = 0) -> flo
 
 @np.errstate(all="ignore")  # what overflows here has a bound of infinity
 def _summand(known: Known, convs, convolve) -> Summand:
-    """A chain of convolutions with no ReLU between them; ``convolve(x, weight)`` is their linear operation."""
+    """Bound a chain of convolutions with no ReLU between them; ``convolve(x, weight)`` is their linear operation."""
     n = len(known.value)
     value = known.value
     largest = np.abs(value) + known.value_error
@@ -116,7 +112,7 @@ def absolute(conv: Conv):
 
 
 def _extremes(conv):
-    """By how much a convolution enlarges a number at most; its batch norm's steepness; its largest variance + eps."""
+    """Return a convolution's largest growth of a number, its batch norm's steepness, its largest variance + eps."""
     raw = max(np.abs(a).max() for a in (conv.weight, conv.bias, conv.bn and conv.bn.mean) if a is not None)
     growth = (1 + raw) * (1 + absolute(conv)[2].max())
     if conv.bn is None:
@@ -126,6 +122,7 @@ def _extremes(conv):
 
 
 def identity(known: Known) -> Summand:
+    """Return activations as a summand of a layer."""
     largest = np.abs(known.value) + known.value_error
     sizes = np.concatenate([largest, known.value_error, known.error])
     return Summand(known.value, sizes, 1, 1 + np.max(largest + known.error))
@@ -133,6 +130,7 @@ def identity(known: Known) -> Summand:
 
 @np.errstate(all="ignore")
 def add(parts: list[Summand], dtype, relu: bool) -> Known:
+    """Bound the sum of the parts of a layer, after its ReLU if it has one."""
     value = np.asarray(sum(part.value for part in parts))
     terms, own, error = np.split(sum(part.sizes for part in parts), 3)
     roundings, reach = sum(part.roundings for part in parts), sum(part.reach for part in parts)
@@ -147,7 +145,7 @@ def add(parts: list[Summand], dtype, relu: bool) -> Known:
 
     own, error = bound(own, np.float64, 0), bound(error, dtype, coarse)
     if relu and np.isfinite(own).all():
-        # A neuron that is off whatever the rounding has no error at all; one that may just be on, only that much.
+        # A neuron that is off despite any rounding has no error; one that may just be on has at most its own value.
         own, error = (np.minimum(e, np.maximum(value + own + e, 0)) for e in (own, error))
     value = ops.relu(value) if relu else value
     return Known(value, own, error, dtype)
@@ -176,12 +174,12 @@ def through_depthwise(known: Known, layer: Depthwise) -> Known:
 
 
 def _activated(known: Known, conv: Conv, part: Summand) -> Summand:
-    """The summand itself, or what its convolution's own ReLU makes of it."""
+    """Return the summand, after its convolution's own ReLU if it has one."""
     return identity(add([part], known.dtype, relu=True)) if conv.relu else part
 
 
 def through_expand_project(known: Known, convs: tuple[Conv, ...], residual: Summand) -> Known:
-    """Bound a block's last 1 x 1 convolutions. Those without a ReLU between them are one sum: they may be collapsed."""
+    """Bound a block's last 1 x 1 convolutions. Those without a ReLU between them count as one sum, as if collapsed."""
     chain = []
     for i, conv in enumerate(convs):
         chain.append(conv)
@@ -191,7 +189,7 @@ def through_expand_project(known: Known, convs: tuple[Conv, ...], residual: Summ
 
 
 def through_block(known: Known, node: Block) -> Known:
-    """Bound one residual block, in whatever form: the bound holds for every form that merging gives it."""
+    """Bound one residual block; the bound holds for every form that merging gives it."""
     entered = add([through_pointwise(known, node.entry, node.stride)], known.dtype, node.entry.relu)
     ends = []
     for path in node.paths:
@@ -216,11 +214,11 @@ def through_head(known: Known, pool: tuple[int, int], linear: Linear) -> Known:
 
 
 def probabilities(known: Known) -> np.ndarray:
-    """Bound the error of the probabilities (N, classes) of such logits.
+    """Bound the error of all probabilities of each example, (N, 1), from logits (N, T', F', classes).
 
     Softmax moves no probability by more than half the largest change of a logit (its Jacobian's rows sum to at most
-    2 p (1 - p) <= 1/2). Its own roundings: the difference from the largest logit, an exponential (correct to 16 units
-    in the last place, which is ample for any library), the sum, the division, and the mean over positions.
+    2 p (1 - p) <= 1/2). It rounds the difference from the largest logit, an exponential (correct to 16 units in the
+    last place, which is ample for any library), the sum, the division, and the mean over positions.
     """
     n, t, f, classes = known.value.shape
     if not np.isfinite(known.error).all():
@@ -234,7 +232,7 @@ def probabilities(known: Known) -> np.ndarray:
 
 
 def merged_branches(layer: Depthwise, dtype) -> tuple[np.ndarray, np.ndarray]:
-    """Bound the error of a merged kernel (k, C) and its bias (C,), whoever merged the branches in ``dtype``."""
+    """Bound the error of a merged kernel (k, C) and its bias (C,), for any way to merge the branches in ``dtype``."""
     merged = reparam.merge_branches(absolute_twin(layer)).branches[0]
     conv = _weights(merged, layer.branches, dtype, len(layer.branches))
     assert conv.bias is not None  # merging gives one
@@ -244,7 +242,7 @@ def merged_branches(layer: Depthwise, dtype) -> tuple[np.ndarray, np.ndarray]:
 def merged_weights(network: Network, dtype) -> Network:
     """Return the tree that `reparam.fuse` makes, with a bound on the error of every weight instead of the weight.
 
-    The bound holds for whoever merges in ``dtype``, in any order; `reparam.fuse` rounds once and stays far below.
+    The bound holds for any way to merge in ``dtype``; `reparam.fuse` rounds once and stays far below it.
     """
     sizes = reparam.fuse(absolute_twin(network))
 
@@ -273,7 +271,7 @@ def merged_weights(network: Network, dtype) -> Network:
 
 
 def _collapsed(stored: Block) -> list[list[Conv]]:
-    """The chains of convolutions that `reparam.collapse_linear` makes one convolution of."""
+    """Return the chains of convolutions that `reparam.collapse_linear` collapses into one convolution each."""
     chains: list[list[Conv]] = [[]]
     for conv in stored.expand_project:
         if chains[-1] and chains[-1][-1].relu:
@@ -283,7 +281,7 @@ def _collapsed(stored: Block) -> list[list[Conv]]:
 
 
 def absolute_twin(tree):
-    """Return the tree with the sizes of its terms in every convolution: merging it sums up |t|."""
+    """Return the tree with the absolute terms |t| as weights of every convolution, so that merging it adds up |t|."""
 
     def sizes(_, node):
         if not isinstance(node, Conv):
@@ -296,7 +294,7 @@ def absolute_twin(tree):
 
 @np.errstate(all="ignore")  # what overflows here has a bound of infinity
 def _weights(sizes: Conv, stored: Iterable[Conv], dtype, terms: int = 1, folded: int = 1) -> Conv:
-    """From sums of |t| to bounds, of weights that are sums of so many products of ``folded`` folded weights each.
+    """Turn sums of |t| into bounds, for weights that are sums of ``terms`` products of ``folded`` folded weights each.
 
     ``stored`` are the convolutions that were merged.
     """

@@ -16,7 +16,7 @@ from .verify import VIEWS, Report, Row, check_backend, compare_outcomes, compile
 
 @dataclass(frozen=True)
 class Plain:
-    """The plain operations, as `check_backend` runs a backend."""
+    """The NumPy operations, in the form in which `check_backend` runs a backend."""
 
     network: Network
 
@@ -28,7 +28,7 @@ class Plain:
 
 
 def with_bfloat16(report: Report, network: Network, log_mels: np.ndarray) -> Report:
-    """Add to the report the merged network in bfloat16, on every backend, compared with itself before rounding."""
+    """Add to the report the merged network in bfloat16, on every backend, compared with the network before rounding."""
     expect(network.dtype == np.float32, f"--precision bfloat16: found a network in {network.dtype}, expected float32")
     merged = fuse(network)
     rounded = as_precision(merged, "bfloat16")
@@ -48,10 +48,10 @@ def with_bfloat16(report: Report, network: Network, log_mels: np.ndarray) -> Rep
 
 
 def check_rounding(network: Network) -> list[Row]:
-    """Run each block with small whole numbers as weights, which the compiled backend must compute to the bit.
+    """Run each block with small whole numbers as weights, which the compiled backend must compute exactly.
 
-    Sums of these are exact in any order. Only numbers above 256 are rounded to bfloat16, and to nearest: a kernel that
-    cuts them off would stay within the bound of `with_bfloat16`.
+    Sums of such numbers are exact in any order. Only numbers above 256 are rounded to bfloat16, to nearest. A kernel
+    that truncates them would stay within the bound of `with_bfloat16`.
     """
     rng = np.random.default_rng(0)
     x = rng.integers(-600, 600, (3, 20, MELS)).astype(np.float32)

@@ -1,8 +1,7 @@
 """Check that an exported network computes the same function in other programs (``verify --exported``).
 
-The file's weights, labels and recipe are compared with the model's; then ONNX Runtime, and OpenVINO where it is
-installed, run the file's own graph, and every block has to stay within the bound of `minirep.proof.bounds`, which holds
-for any order of summation.
+The file's weights, labels and recipe are compared with the model's. Then ONNX Runtime, and OpenVINO if it is installed,
+run the graph. Every block must stay within the bound of `minirep.proof.bounds`, which holds in any order of summation.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,7 +27,7 @@ FLOAT32 = {"INFERENCE_PRECISION_HINT": "f32", "EXECUTION_MODE_HINT": "ACCURACY"}
 
 @dataclass(frozen=True)
 class Runtime:
-    """An exported network in another program, as `check_backend` runs it: log-mels in, every block and head out."""
+    """An exported network in another program, for `check_backend`; ``run`` maps log-mels to every block and head."""
 
     network: Network
     run: Callable[[Array], list[Array]]
@@ -55,7 +54,7 @@ def in_onnx_runtime(graph: bytes) -> tuple[str, Callable[[Array], list[Array]]]:
 
 
 def in_openvino(graph: bytes) -> tuple[str, Callable[[Array], list[Array]]] | None:
-    """Return the same for OpenVINO; None where it is not installed."""
+    """Return the same for OpenVINO; None if it is not installed."""
     try:
         import openvino
     except ImportError:
@@ -66,7 +65,7 @@ def in_openvino(graph: bytes) -> tuple[str, Callable[[Array], list[Array]]] | No
 
 
 def with_exported(report: Report, model: Model, path: Any, log_mels: Array) -> Report:
-    """Add to the report the exported file at ``path``; MinirepError where a program cannot run it."""
+    """Add to the report the exported file at ``path``; raise a MinirepError if a program cannot run it."""
     exported, proto = read_onnx(path)
     onnx = onnx_package("verify --exported")
     network = as_type(model.network, np.float32)
@@ -100,8 +99,8 @@ def with_exported(report: Report, model: Model, path: Any, log_mels: Array) -> R
 def check_front_end(recipe: Recipe, run: Callable[[Array], list[Array]]) -> Row:
     """Compare the log-mels of an exported front end, for loud and quiet sound, with minirep's.
 
-    Both are computed in float64, far more exactly than float32 can hold, and rounded once: they may fall on two sides
-    of a boundary, and be one unit in the last place apart.
+    Both are computed in float64 and rounded once to float32. On two sides of a rounding boundary, they differ by one
+    unit in the last place (ulp).
     """
     sizes = np.array([0.3, 1e-2, 1e-4], np.float32)[:, None]
     samples = sizes * np.random.default_rng(0).normal(size=(3, recipe.clip - 1)).astype(np.float32)

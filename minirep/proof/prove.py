@@ -1,11 +1,11 @@
-"""Show that two forms of a part of a network are one function (`prove`), also for other people's networks.
+"""Show that two forms of a part of a network are the same function (`prove`), also for networks of other projects.
 
 A *form* is a tree or a function of one array. Trees are made of minirep's own nodes (`Conv`, `Depthwise`, `Block`,
 `Network`, `BatchNorm`) and of those below: `Conv2d`, `Scale`, `Pad`, `Sum`, `Chain`. Functions are written with plain
 operations: sums, products, matrix products, padding, slicing, and `numpy.maximum` for ReLU and pooling.
 
 Both forms run on `fractions.Fraction`, where they must be equal with ``==``, and in floating point, where they may
-differ by rounding. How much that can be is computed by running them once more, on `Sized` numbers.
+differ by rounding errors. The bound on these errors comes from one more run, on `Sized` numbers.
 """
 
 from __future__ import annotations
@@ -29,15 +29,12 @@ from ..tree import map_arrays, map_tree, named_arrays
 from .bounds import ROUNDINGS, SLACK, gamma
 
 Form = Any  # a tree, or a function of one array of activations (N, H, W, C)
-Compared = tuple[Array, Array, Any]  # what two forms yield, and how far apart that may be
+Compared = tuple[Array, Array, Any]  # the outputs of two forms, and the bound on their difference
 
 
 @dataclass(frozen=True)
 class Conv2d(Conv):
-    """A convolution over both axes and what follows it; ``weight`` (kh, kw, Cin / groups, Cout).
-
-    `minirep.reparam.fold` folds its batch norm as it does any other's.
-    """
+    """A convolution over both axes, with ``weight`` (kh, kw, Cin / groups, Cout); `minirep.reparam.fold` folds it."""
 
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int] = (0, 0)  # zeros at both ends of each axis
@@ -57,7 +54,7 @@ class Conv2d(Conv):
 
 @dataclass(frozen=True)
 class Scale:
-    """Layer scale: each channel times its own number, (C,)."""
+    """Layer scale (Touvron et al., 2021): multiply each channel by its own factor, (C,)."""
 
     factor: Array
 
@@ -67,7 +64,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class Pad:
-    """Padding at both ends of both axes with a value per channel, (C,)."""
+    """Pad both ends of both axes with one value per channel, (C,)."""
 
     size: tuple[int, int]
     value: Array
@@ -92,7 +89,7 @@ class Sum:
 
 @dataclass(frozen=True)
 class Chain:
-    """One node after the other, none for the identity. A function, such as `minirep.ops.relu`, may be among them."""
+    """Nodes, or functions such as `minirep.ops.relu`, one after the other; an empty chain is the identity."""
 
     nodes: tuple[Form, ...]
 
@@ -103,7 +100,7 @@ class Chain:
 
 
 def run(form: Form, x: Array) -> Array:
-    """Run a form on ``x`` (N, H, W, C). Of a network: return all its logits, for ``x`` (N, frames, mels)."""
+    """Run a form on ``x`` (N, H, W, C). For a network, ``x`` is (N, frames, mels), and all its logits are returned."""
     if callable(form):
         return form(x)
     if isinstance(form, Network):
@@ -118,11 +115,10 @@ def run(form: Form, x: Array) -> Array:
 
 
 class Sized:
-    """Bounds on a number, however it is computed: the size of its terms, and the most roundings of one term.
+    """Bounds on a number, for any way to compute it: the size of its terms, and the most roundings of one term.
 
-    A function of plain operations, run on such numbers, yields the error bound that `minirep.proof.bounds` explains:
-    gamma(roundings) * sum of |t|. A ReLU enlarges no error, so it does nothing here. ``least`` counts as a term for
-    what is lost where numbers underflow.
+    A function of plain operations that runs on such numbers gives the error bound that `minirep.proof.bounds` explains:
+    gamma(roundings) * sum of |t|. A ReLU enlarges no error, so it does nothing here. ``least`` is a term for underflow.
     """
 
     def __init__(self, size: float, least: float, depth: int = 0, terms: int = 1):
@@ -130,7 +126,7 @@ class Sized:
 
     @property
     def roundings(self) -> int:
-        """Of one term: before this sum, and in it, in any order."""
+        """The roundings of one term, before this sum and in it, for any order of summation."""
         return self.depth + self.terms - 1
 
     def __add__(self, other: Any) -> Sized:
@@ -147,7 +143,7 @@ class Sized:
         return self * (1 / float(weight))
 
     def __ge__(self, other: Any) -> bool:
-        """For `numpy.maximum`, which keeps one of two numbers: each takes on what holds for both."""
+        """Prepare `numpy.maximum`, which returns one of two numbers: give each the bounds that hold for both."""
         if isinstance(other, Sized):
             self.size = other.size = max(self.size, other.size)
             self.depth = other.depth = max(self.roundings, other.roundings)
@@ -163,7 +159,7 @@ class Sized:
 
 
 def fractions(array: Array, name: str = "input") -> Array:
-    """Convert an array to exact fractions."""
+    """Convert an array to exact fractions; raise a MinirepError if a number is not finite."""
     try:
         return np.array([Fraction(v) for v in array.ravel().tolist()], object).reshape(array.shape)
     except (TypeError, ValueError, OverflowError) as error:
@@ -173,8 +169,8 @@ def fractions(array: Array, name: str = "input") -> Array:
 def exactly(form: Form, name: str = "") -> Form:
     """Convert the weights of a tree to exact fractions; return a function as it is.
 
-    The root in a batch norm is irrational as a rule, and merging is right whatever it is. So a variance whose root is
-    irrational is replaced by one nearby whose root is the float64 one.
+    The square root in a batch norm is usually irrational, and merging is correct for any value of it. So a variance
+    whose root is irrational is replaced by a nearby one, whose root is the float64 root.
     """
 
     def rational_root(value: Fraction) -> Fraction:
@@ -205,15 +201,15 @@ class Proof:
     """The result of `prove`; as a truth value, it is ``equal``."""
 
     equal: bool
-    exact: bool | None  # equal on fractions; None where fractions decide nothing, for weights had been rounded
-    compared: int  # numbers of output
+    exact: bool | None  # equal on fractions; None if fractions decide nothing, because weights had been rounded
+    compared: int  # number of output values
     dtype: str
-    difference: float  # in floating point, where most of the bound is used
-    bound: float  # there
+    difference: float  # in floating point, at the place where the largest share of the bound is used
+    bound: float  # at that place
     used: float  # difference / bound
     first: str | None = None  # the first difference, in words
-    place: tuple[int, ...] = ()  # in the output
-    source: list[tuple[int, ...]] = field(default_factory=list)  # what of the input was not zero
+    place: tuple[int, ...] = ()  # its index in the output
+    source: list[tuple[int, ...]] = field(default_factory=list)  # indices of the input that are not zero
 
     def __bool__(self) -> bool:
         return self.equal
@@ -227,7 +223,7 @@ class Proof:
 
 
 def attempt(name: str, form: Form, x: Any) -> Any:
-    """Run one form on an input, or a merge on a tree; an exception becomes an error of one line."""
+    """Run one form on an input, or a merge on a tree; an exception becomes a MinirepError of one line."""
     try:
         return run(form, x.copy() if isinstance(x, np.ndarray) else x)
     except Exception as error:  # whatever a function raises
@@ -236,7 +232,7 @@ def attempt(name: str, form: Form, x: Any) -> Any:
 
 
 def on_fractions(forms: dict[str, Form], x: Array) -> Compared:
-    """Run both forms on exact numbers, which may not differ at all."""
+    """Run both forms on exact fractions; their outputs must not differ at all."""
     found = [np.asarray(attempt(name, form, x)) for name, form in forms.items()]
     for name, y in zip(forms, found):
         kinds = {type(v).__name__ for v in y.ravel() if not isinstance(v, Rational)}
@@ -268,7 +264,7 @@ def wrong(compared: Compared) -> Array:
 
 
 def narrowed(shows: Callable[[Array], bool], x: Array) -> Array:
-    """Set to zero all of an input that is not needed to show a difference, and to 1 the one number that is."""
+    """Set numbers of an input to 0 as long as it still shows a difference, and a single remaining number to 1."""
 
     def kept(places: Array) -> Array:
         y = np.zeros_like(x)
@@ -301,7 +297,7 @@ def first_difference(compare: Callable[[Array], Compared], x: Array) -> dict[str
 
 
 def as_inputs(inputs: Any) -> Iterator[Array]:
-    """Yield inputs as arrays of fractions; for a shape, random ones between -4 and 4 with 53 bits."""
+    """Yield inputs as arrays of fractions; for a shape, draw random numbers between -4 and 4 with 53 bits."""
     for given in inputs if isinstance(inputs, list) and inputs else [inputs]:
         shape = given if isinstance(given, tuple) else np.shape(given)
         fits = isinstance(given, (tuple, np.ndarray)) and shape and all(isinstance(n, int) and n > 0 for n in shape)
@@ -317,23 +313,23 @@ def prove(before: Form, after: Form, inputs: Any) -> Proof:
     Parameters
     ----------
     before, after : tree or function
-        Nodes of minirep or of `minirep.proof.prove`, or functions of one array. Beside a tree, a function as ``after``
-        is the merge: it takes the tree and returns the merged one, and is tried on exact weights as well.
+        Nodes of minirep or of `minirep.proof.prove`, or functions of one array. If ``before`` is a tree and ``after`` a
+        function, this function is the merge: it takes a tree, also one with exact weights, and returns the merged tree.
     inputs : array, shape, or list of these
-        Activations (N, H, W, C), or for a network log-mels (N, frames, mels). For a shape they are drawn at random.
+        Activations (N, H, W, C), or log-mels (N, frames, mels) for a network. For a shape, they are drawn at random.
 
     Returns
     -------
     Proof
-        Counts as true if the forms are equal: on fractions with ``==``, and in floating point within the bound. Of
-        linear stretches with given weights, equality for one random input is equality for all inputs of its shape but
-        for a probability of 2^-53; with a ReLU between, it is equality for the given inputs. Merged weights that are
-        given as floats have been rounded, so that forms can differ on fractions; then the bound alone decides.
+        It is true if the forms are equal: on fractions with ``==``, and in floating point within the bound. For linear
+        parts, equality on one random input implies equality on all inputs of its shape, except with a probability of
+        2^-53 (the Schwartz-Zippel lemma). With a ReLU, it holds for the given inputs. Merged weights that are given as
+        floats have been rounded, so the forms can differ on fractions; then the bound alone decides.
 
     Raises
     ------
     MinirepError
-        A form cannot be run: shapes do not fit, a number is not finite, a function needs other operations.
+        If a form cannot run: shapes do not fit, a number is not finite, or a function needs other operations.
 
     Examples
     --------

@@ -1,10 +1,9 @@
 """Compare the merged and the unmerged network, block by block (the command: `minirep.cli.verify`).
 
-Each block is run as it is stored and merged, on the activations that sounds give it; and each part of it before and
-after each step of merging, on inputs that reach every channel and every tap. The outputs are compared in float32 and in
-float64, and their difference with the bound that `minirep.proof.bounds` computes from the weights. Merged kernels that
-the authors' merge has left in a file are compared with those that its branches give. The algebra and the bound are
-explained in docs/concepts/why-merged-is-equal.md.
+Each block runs as stored and merged, on the activations that sounds produce. Each part of it runs before and after each
+step of merging, on inputs that reach every channel and every tap. The outputs are compared in float32 and in float64,
+and their difference with the bound that `minirep.proof.bounds` computes from the weights. Merged kernels of the authors
+in a file are compared with those merged from its branches. See docs/concepts/why-merged-is-equal.md for the algebra.
 """
 
 import contextlib
@@ -30,18 +29,14 @@ VIEWS = 2  # log-mels on which blocks are compared; probabilities are compared o
 
 @dataclass(frozen=True)
 class Difference:
-    """The largest difference between two arrays, and the largest share of its bound.
+    """The largest difference between two arrays, and the largest share of its bound."""
 
-    ``relative`` is the largest difference over the largest number; ``ulps`` and ``bound`` are those of the place where
-    the difference is largest; ``used`` is the largest share of its bound that any place takes, and ``place`` is where.
-    """
-
-    absolute: float
-    relative: float
-    ulps: float
-    bound: float
-    used: float
-    place: tuple[int, ...] = ()
+    absolute: float  # the largest difference
+    relative: float  # over the largest number
+    ulps: float  # in units in the last place
+    bound: float  # at the place of the largest difference
+    used: float  # the largest share of the bound at any place
+    place: tuple[int, ...] = ()  # of that share
 
     @property
     def within(self) -> bool:
@@ -49,9 +44,7 @@ class Difference:
 
 
 def difference(a: np.ndarray, b: np.ndarray, bound: np.ndarray) -> Difference:
-    """Compare ``b`` with ``a``, number by number. An infinite bound, or a number that is not finite, proves nothing.
-
-    Of arrays of two shapes nothing is proved either, and there is no place.
+    """Compare ``b`` with ``a``, number by number. Infinite bounds, NaN or unequal shapes count as outside the bound.
 
     >>> difference(np.ones(2, np.float32), np.float32([1, 1 + 2**-22]), np.full(2, 1e-6)).ulps
     2.0
@@ -82,22 +75,19 @@ def worst(differences) -> Difference:
 
 @dataclass(frozen=True)
 class Stretch:
-    """A part of a block between two sums, or the stem, or a head, with an input to try it on.
-
-    ``nodes`` and ``run`` take it from any form of what it is a part of; ``bound`` holds for all of them.
-    """
+    """A part of a block between two sums, or the stem, or a head, with an input to run it on."""
 
     name: str
-    nodes: Callable[..., tuple]
-    run: Callable[..., np.ndarray]
-    bound: np.ndarray
+    nodes: Callable[..., tuple]  # from any form of the block to the nodes of this part
+    run: Callable[..., np.ndarray]  # from any form of the block to the output of this part
+    bound: np.ndarray  # on the error of that output, for all forms
 
 
 def probe(shape: tuple[int, ...], dtype) -> np.ndarray:
     """Draw random inputs (3, T, F, C), each ten times as large as the one before.
 
-    On activations of real sounds a fault can hide: in a channel that is off behind its ReLU, in a tap that meets only
-    padding. Here every channel is on somewhere, and every tap counts.
+    With activations of real sounds, a fault can be hidden in a channel whose ReLU is always off, or in a tap that meets
+    only padding. Here every channel is on somewhere, and every tap counts.
     """
     sizes = np.array([1.0, 10.0, 100.0])[:, None, None, None]
     return (sizes * np.random.default_rng(0).normal(size=(3, *shape))).astype(dtype)
@@ -145,21 +135,18 @@ class Step:
     """One step of merging on one part of a block, which gets the same input before and after."""
 
     part: str
-    step: str  # of `STEPS`, or "fuse": all of them, as `reparam.fuse` takes them
+    step: str  # of `STEPS`, or "fuse" for all of them, as in `reparam.fuse`
     difference: Difference
 
 
 def unchanged(old: tuple, new: tuple) -> bool:
-    """Return whether two forms of a part are alike and hold the very same arrays: the step changed nothing."""
+    """Return whether two forms of a part have the same nodes and the identical arrays: the step changed nothing."""
     olds, news = named_arrays(old), named_arrays(new)
     return describe(old) == describe(new) and all(a is news[name] for name, a in olds.items())
 
 
 def check_steps(parts: Iterable[Stretch], forms: list[tuple[str, Any]], fused: Any) -> tuple[Step, ...]:
-    """Compare each form, (the step that leads to it, the form), with the next, and the first with ``fused``.
-
-    Each of the parts is run on the same input in both.
-    """
+    """Compare each form with the next, and the first with ``fused``, part by part; forms are (step, its result)."""
     return tuple(
         Step(part.name, name, difference(part.run(before), part.run(after), 2 * part.bound))
         for part in parts
@@ -195,21 +182,17 @@ def check_head(network: Network, fused: Network, head: str) -> tuple[Step, ...]:
 
 @dataclass(frozen=True)
 class Row:
-    """One block, or the stem or a head, in one precision.
-
-    ``fused``: merged against as stored, None where nothing was to merge; ``rounding``: merged against the function
-    itself, which is known from float64; ``steps``: each step of merging, alone.
-    """
+    """One block, or the stem or a head, in one precision."""
 
     name: str
-    fused: Difference | None
-    rounding: Difference
-    steps: tuple[Step, ...] = ()
+    fused: Difference | None  # between the merged and the stored form; None if there was nothing to merge
+    rounding: Difference  # between the merged form and the function itself, computed in float64
+    steps: tuple[Step, ...] = ()  # each step of merging, alone
 
     @property
     def outside(self) -> list[str]:
-        """Names of the parts and steps that are not within their bound, or else of the whole."""
-        found: dict[str, str] = {}  # of each part the first step: those behind it start from a form that is wrong
+        """Parts and steps outside their bound; ["as a whole"] if only the whole block is."""
+        found: dict[str, str] = {}  # the first step of each part: later steps start from a wrong form
         for s in self.steps:
             if not s.difference.within:
                 channel = ", channel ".join(["", *map(str, s.difference.place[-1:])])
@@ -223,14 +206,14 @@ class Row:
 
 
 def check_row(name: str, known: bounds.Known, stored: np.ndarray, fused: np.ndarray | None = None, steps=()) -> Row:
-    """Compare ``stored`` and ``fused``, the outputs of the two forms; None where there is only one."""
+    """Compare the outputs of the stored and, if there is one, the fused form with each other and with ``known``."""
     apart = None if fused is None else difference(stored, fused, 2 * known.error)
     rounded = difference(known.value, stored if fused is None else fused, known.value_error + known.error)
     return Row(name, apart, rounded, steps)
 
 
 def check_network(network: Network, log_mels: np.ndarray, done=lambda: None) -> list[Row]:
-    """Check stem, blocks and heads in the network's precision; each gets the input that the stored form computes."""
+    """Check stem, blocks and heads in the network's precision, each on the input that the stored form computes."""
     merged, fused = is_fused(network), reparam.fuse(network)
     x = log_mels[..., None].astype(network.dtype)
     y = ops.stem(x, network.stem)
@@ -278,7 +261,7 @@ def check_backend(network: Network, log_mels: np.ndarray, run: Any) -> list[Row]
 
 
 def compiled(network: Network) -> Any:
-    """Compile a network; None where Numba is not installed or does not cover the network."""
+    """Compile a network; return None if Numba is not installed or does not cover the network."""
     with contextlib.suppress(ImportError):
         from .. import fast  # here, because Numba is an extra
 
@@ -288,8 +271,8 @@ def compiled(network: Network) -> Any:
 def inputs(log_mels: np.ndarray, whole: bool = False) -> dict[str, np.ndarray]:
     """Return inputs for a backend: sounds, and random numbers that reach every channel, in other shapes.
 
-    With two sounds, there is every batch size up to `minirep.classify.BATCH`. A single frame is less than the head's
-    pooling window. ``whole``: the length of a clip stays.
+    With two sounds, there is every batch size up to `minirep.classify.BATCH`. A single frame is shorter than the head's
+    pooling window. With ``whole``, every input has the length of a clip.
     """
     sizes = np.array([1, 10, 100, 1], np.float32)[:, None, None]
     random = sizes * np.random.default_rng(0).normal(size=(4, *log_mels.shape[1:])).astype(np.float32)
@@ -299,13 +282,13 @@ def inputs(log_mels: np.ndarray, whole: bool = False) -> dict[str, np.ndarray]:
 
 
 def try_backend(network: Network, log_mels: np.ndarray, run: Any) -> list[Row]:
-    """Check a backend on all `inputs`; each row is that of the input which takes the largest share of the bound."""
+    """Check a backend on all `inputs`; each row is from the input that uses the largest share of the bound."""
     tried = [check_backend(network, x, run) for x in inputs(log_mels).values()]
     return [max(rows, key=lambda row: row.rounding.used) for rows in zip(*tried)]
 
 
 def check_backends(network: Network, log_mels: np.ndarray) -> dict[str, list[Row]]:
-    """Check the compiled backend, if it is installed, on the network as stored and merged: {what ran: its rows}."""
+    """Check the compiled backend, if it is installed, on the network merged and as stored: {form: its rows}."""
     forms = {"merged": reparam.fuse(network)} | ({} if is_fused(network) else {"as stored": network})
     return {
         f"numba, {form}": try_backend(tree, log_mels, run)
@@ -316,7 +299,7 @@ def check_backends(network: Network, log_mels: np.ndarray) -> dict[str, list[Row
 
 @dataclass(frozen=True)
 class Outcome:
-    """How merging changes the probabilities: ``agree`` of ``views`` keep their top class in every head."""
+    """The effect of merging on probabilities: ``agree`` of ``views`` keep their most probable class in every head."""
 
     precision: str
     backend: str  # of the merged form; the other runs in plain NumPy
@@ -326,14 +309,14 @@ class Outcome:
 
 
 def check_outcome(network: Network, log_mels: np.ndarray) -> list[Outcome]:
-    """Compare the probabilities of the merged form on every backend with the stored form, or else with float64."""
+    """Compare probabilities of the merged form on every backend with the stored form; if that is merged, in float64."""
     merged, reference = reparam.fuse(network), as_type(network, np.float64) if is_fused(network) else network
     runs = {"numpy": partial(forward, merged), "numba": compiled(merged)}
     return compare_outcomes(network.dtype.name, partial(forward, reference), runs, log_mels)
 
 
 def compare_outcomes(precision: str, reference: Any, runs: dict[str, Any], log_mels: np.ndarray) -> list[Outcome]:
-    """Compare backends on log-mels, {name: a function to probabilities, or None}, with a reference."""
+    """Compare backends, {name: function from log-mels to probabilities, or None}, with a reference on log-mels."""
 
     def probabilities(run) -> dict[str, np.ndarray]:
         found = [run(log_mels[i : i + VIEWS]) for i in range(0, len(log_mels), VIEWS)]  # some at a time: memory
@@ -344,7 +327,7 @@ def compare_outcomes(precision: str, reference: Any, runs: dict[str, Any], log_m
         if run is not None:
             after = probabilities(run)
             absolute = float(np.max([np.abs(before[head] - after[head]).max() for head in before]))
-            same = np.all(  # of NaN there is no top class
+            same = np.all(  # NaN has no most probable class
                 [
                     (before[head].argmax(axis=1) == after[head].argmax(axis=1))
                     & np.isfinite(before[head] + after[head]).all(axis=1)
@@ -357,9 +340,9 @@ def compare_outcomes(precision: str, reference: Any, runs: dict[str, Any], log_m
 
 
 def check_stored(network: Network, stored: dict[str, Conv]) -> dict[str, Difference]:
-    """Compare merged kernels in a file, {path of the layer: Conv}, with those that its branches give.
+    """Compare merged kernels in a file, {path of the layer: Conv}, with those merged from its branches.
 
-    The differences are named after the arrays: "stages.0.2.paths.0.1.branches.0.weight".
+    The names of the differences are those of the arrays, such as "stages.0.2.paths.0.1.branches.0.weight".
     """
     found = {}
     layers = {f"{name}.paths.{i}.{j}": layer for name, block in network.blocks.items()
@@ -408,18 +391,13 @@ def differing(found, expected) -> list[str]:
 
 @dataclass(frozen=True)
 class Merged:
-    """A model that should be another one merged, compared with what merging gives.
+    """The comparison of a merged model from a file with the result of merging the original model."""
 
-    ``fields``: where trees, labels or recipe differ, in words; ``weights``: by the path of each array; ``exact`` of
-    ``total`` weights are the correctly rounded ones; ``rows``: its stem and blocks against the other's, unless a field
-    differs or the model is in half precision, which moves them further than rounding in its own type does.
-    """
-
-    fields: list[str]
-    weights: dict[str, Difference]
-    exact: int
-    total: int
-    rows: list[Row]
+    fields: list[str]  # differences of trees, labels or recipe, in words
+    weights: dict[str, Difference]  # by the path of each array
+    exact: int  # number of weights that are correctly rounded
+    total: int  # number of weights
+    rows: list[Row]  # stem and blocks; none if a field differs or the weights were stored as float16
     called: str = "the merged model"
 
     @property
@@ -440,9 +418,9 @@ def at(path: str, d: Difference) -> str:
 
 
 def check_merged(model: Model, merged: Model, log_mels: np.ndarray, exported: bool = False) -> Merged:
-    """Compare a merged model with the one that merging ``model`` gives: every field, weight and block.
+    """Compare a merged model with the result of merging ``model``: every field, weight and block.
 
-    One that minirep has ``exported`` may be unmerged, too, and must have the very weights.
+    A model that minirep ``exported`` may also be unmerged, and its weights must be identical.
     """
     network, theirs = model.network, merged.network
     ours = network if exported and not is_fused(theirs) else reparam.fuse(network)
@@ -468,7 +446,7 @@ def check_merged(model: Model, merged: Model, log_mels: np.ndarray, exported: bo
 
 
 def check_forms(network: Network, merged: Network, log_mels: np.ndarray) -> list[Row]:
-    """Compare stem and blocks of two forms of one network, on the input that the first computes for them."""
+    """Compare stem and blocks of two forms of one network, on the inputs that the first form computes."""
     x = log_mels[..., None].astype(network.dtype)
     known = bounds.through_stem(bounds.start(x, network.dtype), network.stem)
     y = ops.stem(x, network.stem)
@@ -482,7 +460,7 @@ def check_forms(network: Network, merged: Network, log_mels: np.ndarray) -> list
 
 
 def half_rounding(array: np.ndarray) -> np.ndarray:
-    """Return how far ``--half`` moves numbers at most: half a unit in the last place of float16."""
+    """Return the largest change of numbers by ``--half``: half a unit in the last place (ulp) of float16."""
     return np.spacing(np.abs(array).astype(np.float16)).astype(np.float64) / 2
 
 
@@ -490,7 +468,7 @@ def half_rounding(array: np.ndarray) -> np.ndarray:
 class Report:
     """All results of `verify`; ``within`` decides the exit status."""
 
-    merged: bool  # as stored: then there is nothing left to compare, and ``rounding`` is all that is checked
+    merged: bool  # whether the network is stored merged: then only ``rounding`` is checked
     rows: dict[str, list[Row]]  # by precision, in plain NumPy
     backends: dict[str, list[Row]]  # by backend and form, in float32
     outcome: list[Outcome]
@@ -499,7 +477,7 @@ class Report:
 
     @property
     def outside(self) -> list[str]:
-        """Names of everything that is not within its bound."""
+        """Names of everything outside its bound."""
         found = [
             f"{row.name} in {where}: {what}"
             for where, rows in (self.rows | self.backends).items()
@@ -517,7 +495,7 @@ class Report:
 
 
 def precisions(network: Network) -> tuple[str, ...]:
-    """Return both precisions; of a merged network only float32, which is compared with float64."""
+    """Return both precisions; for a merged network only float32, which is compared with float64."""
     return ("float32",) if is_fused(network) else ("float32", "float64")
 
 
@@ -528,10 +506,28 @@ def verify(
     merged: Model | None = None,
     done: Callable[[], None] = lambda: None,
 ) -> Report:
-    """Compare a network with its merged form on log-mels (N, frames, 128).
+    """Compare a network with its merged form, block by block.
 
-    ``stored``: merged kernels from the same file, see `minirep.files.checkpoint.stored_merged`. ``merged``: a model
-    that is said to be this one, merged. ``done`` is called after each block in each precision.
+    Parameters
+    ----------
+    model : Model
+    log_mels : array (N, frames, 128)
+        Sounds; blocks are compared on the first two, probabilities on all.
+    stored : dict of str to Conv, optional
+        Merged kernels from the same file (`minirep.files.checkpoint.stored_merged`).
+    merged : Model, optional
+        A model that should be this one, merged.
+    done : function
+        Called after each block in each precision.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    MinirepError
+        For a network or a merged kernel whose shapes do not fit.
     """
     check(model.network)
     rows, outcome, views = {}, [], log_mels[:VIEWS]

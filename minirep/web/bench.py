@@ -1,4 +1,4 @@
-"""What the page shows: a stream's windows, the probabilities of two forms of one network, activations of a stage."""
+"""The data on the page: a stream's windows, the probabilities of two forms of one network, activations of a stage."""
 
 import math
 import threading
@@ -27,8 +27,8 @@ RATES = 8_000, 192_000  # Hz, of samples from a page
 class Bench:
     """One model in two forms whose outputs are compared.
 
-    The first is merged. The second has the branches, where the model is stored with them. A model that is stored
-    merged has lost them: its second form has the same weights in float64, so the difference is rounding alone.
+    The first form is merged. The second has the branches, if the model is stored with them. A model that is stored
+    merged has none: its second form has the same weights in float64, so the difference is rounding error alone.
     """
 
     def __init__(self, model=None, backend: str = "auto"):
@@ -42,7 +42,7 @@ class Bench:
             self.other = Classifier(wide, stored.recipe, stored.labels, stored.provenance, "numpy")
 
     def facts(self) -> dict[str, Any]:
-        """Return what a page needs before the first sample."""
+        """Return the data that a page needs before the first sample."""
         recipe, network, stream = self.merged.recipe, self.merged.network, Stream(self.merged, RATES[0])
         silence, fields = np.full((recipe.frames, MELS), LEVELS[0], np.float32), receptive_fields(network)
         shown = {name: {"shape": y.shape[1:], "field": fields[name]} for name, y in stages(network, silence)}
@@ -55,7 +55,7 @@ class Bench:
 
 
 def receptive_fields(network: Network) -> dict[str, tuple[int, int]]:
-    """Return the receptive field of each stage, {stage: (frames, bands)}, where no edge cuts it."""
+    """Return the receptive field of each stage, {stage: (frames, bands)}, away from the edges."""
     step = np.full(2, 4)  # frames and bands from one value of the stem to the next
     field = np.array(network.stem.weight.shape[:2]) + 4  # the pooling adds 2 of the convolution's steps of 2
     found = {"stem": field}
@@ -71,7 +71,7 @@ def receptive_fields(network: Network) -> dict[str, tuple[int, int]]:
 
 
 class Overheard(Classifier):
-    """The same classifier for one stream; it keeps what it computed last."""
+    """A copy of a classifier for one stream, which stores the probabilities that it computed last."""
 
     def __init__(self, classifier: Classifier):
         vars(self).update(vars(classifier))
@@ -92,9 +92,9 @@ class Session:
         self._painted = 0  # columns of the log-mel that have been sent
 
     def feed(self, samples: np.ndarray | None, late: bool = False, compare: bool = False) -> dict[str, Any]:
-        """Take float32 samples (n,), or None at the end of the sound; gives what is new.
+        """Take float32 samples (n,), or None at the end of the sound; return the new windows and events.
 
-        A page that is ``late`` wants only the newest window. After the end, the last window can still be looked at.
+        With ``late``, only the newest window is classified. After the end, `stage` still shows the last window.
         """
         with self._lock:
             return self._feed(samples, late, compare)
@@ -127,10 +127,10 @@ class Session:
         return log_mel
 
     def _window(self, end: bool) -> dict[str, Any]:
-        """The window just classified: its start, its probabilities, the columns of the log-mel not sent before."""
+        """Return the last window: its start, its probabilities, and the columns of the log-mel not sent before."""
         recipe, log_mel, start = self._classifier.recipe, self._log_mel, self._stream.start
         first = round(start * recipe.rate / recipe.hop)
-        cut = 0 if end else -(-recipe.window // recipe.hop)  # frames that see the silence behind the window
+        cut = 0 if end else -(-recipe.window // recipe.hop)  # frames with zero-padding at the end of the window
         begin = max(first, self._painted)
         stop = min(first + len(log_mel) - cut, 1 + int(self._stream.seconds * recipe.rate / recipe.hop))
         self._painted = max(begin, stop)
@@ -138,9 +138,9 @@ class Session:
         return {"start": start, "probabilities": listed(self._classifier.last), "first": begin, "log_mel": columns}
 
     def stage(self, name: str, channel: int | None) -> dict[str, Any]:
-        """One channel of a stage's output for the last window, in both forms; None: the most active channel."""
+        """Return a channel (by default the most active one) of a stage's output for the last window, in both forms."""
         with self._lock:
-            log_mel = self._log_mel  # what follows takes long and must not hold the sound up
+            log_mel = self._log_mel  # the rest takes long and must not block the sound
         with np.errstate(all="ignore"):  # what overflows is refused
             forms = [stages(classifier.network, log_mel) for classifier in (self._bench.merged, self._bench.other)]
             found = [y[0] for form in forms for y in islice((y for stage, y in form if stage == name), 1)]
@@ -164,6 +164,6 @@ def listed(probabilities: dict[str, np.ndarray]) -> dict[str, list[float]]:
 
 
 def quantised(values: np.ndarray, low: float, high: float) -> str:
-    """Base64 of one byte a value, row by row: 0 for ``low`` or less, 255 for ``high`` or more."""
+    """Return base64 of one byte per value, row by row: 0 for ``low`` or less, 255 for ``high`` or more."""
     share = np.clip((values - low) / (high - low or 1.0), 0, 1)
     return b64encode(np.rint(255 * share).astype(np.uint8).tobytes()).decode("ascii")

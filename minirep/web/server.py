@@ -1,8 +1,8 @@
 """The HTTP server behind the page: access, limits on size and on time.
 
-Only the page itself may use it. A token in the address keeps out everybody without it, the Host header other names
-for this computer (DNS rebinding), Origin and Sec-Fetch-Site other sites' pages. Each connection carries one request and
-ends in time. Files come from a fixed table in memory: nothing in a request is ever used as a path.
+Only the page itself can use the server. Requests need the token in the address. The check of the Host header prevents
+DNS rebinding, and the checks of Origin and Sec-Fetch-Site refuse pages of other sites. Each connection has one request
+and a time limit. Files come from a fixed table in memory: nothing in a request is used as a path.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ from ..text import one_line, quoted
 from .bench import RATES, Bench, Session
 
 MOST_CONNECTIONS, MOST_SESSIONS = 64, 8  # a session: a page that has sound
-IDLE = 300.0  # seconds until a session ends that nobody asks for
+IDLE = 300.0  # seconds until an unused session ends
 MOST_HEAD, MOST_SAMPLES = 1 << 16, 1 << 20  # bytes of a request's headers; samples in one request
 MOST_FILE, MOST_DECODED = 1 << 25, 1 << 24  # bytes of a sound file; samples in it
 HEAD_SECONDS, BODY_SECONDS, LINGER_SECONDS = 10.0, 30.0, 1.0
@@ -64,10 +64,10 @@ class Refused(Exception):
 
 
 class Server(ThreadingTCPServer):
-    """Serve one model to the pages that have its ``address``. Raises MinirepError where it cannot listen there."""
+    """Serve one model to the pages that have its ``address``. Raises a MinirepError if it cannot listen there."""
 
     daemon_threads = True
-    allow_reuse_address = os.name != "nt"  # where that would let another program take the port over
+    allow_reuse_address = os.name != "nt"  # on Windows, that would let another program take over the port
     request_queue_size = 32
 
     def __init__(self, bench: Bench, host: str = "127.0.0.1", port: int = 0):
@@ -97,7 +97,7 @@ class Server(ThreadingTCPServer):
         self.address = f"http://{shown}:{self._port}/{self.token}/"
 
     def allows(self, host: str) -> bool:
-        """Return whether a Host header names this server. Another site's name may resolve here, an IP address not."""
+        """Return whether a Host header has a name of this server, or any IP address if it listens on all addresses."""
         name, _, port = host.lower().rpartition(":") if host[-1:] != "]" and ":" in host else (host.lower(), "", "80")
         if port == str(self._port) and self._everywhere:
             with contextlib.suppress(ValueError):
@@ -105,7 +105,7 @@ class Server(ThreadingTCPServer):
         return port == str(self._port) and name in self._names
 
     def start(self, rate: int, old: str) -> str:
-        """Start a session instead of the page's ``old`` one; returns its name."""
+        """End the page's ``old`` session, start a new one, and return its name."""
         session, name = Session(self.bench, rate), secrets.token_urlsafe(9)
         self.end(old)
         with self._changing:
@@ -123,7 +123,7 @@ class Server(ThreadingTCPServer):
             return self._sessions[name]
 
     def end(self, name: str | None) -> None:
-        """End this session, and those unused for a while."""
+        """End this session, and all sessions that have been unused for `IDLE` seconds."""
         with self._changing:
             kept = {n: s for n, s in self._sessions.items() if n != name and time.monotonic() - s.used < IDLE}
             self._sessions = kept
@@ -141,11 +141,11 @@ class Server(ThreadingTCPServer):
             self._free.release()
 
     def handle_error(self, request, client_address) -> None:
-        """A client that leaves early is no error."""
+        """Ignore errors of a connection, such as a client that leaves early."""
 
 
 class Bounded(io.RawIOBase):
-    """What a connection delivers until a moment, however slowly it drips, and up to a number of bytes."""
+    """The input of a connection up to a deadline, however slowly it arrives, and up to a number of bytes."""
 
     def __init__(self, connection: socket.socket):
         self._connection, self.end, self.most = connection, time.monotonic() + HEAD_SECONDS, MOST_HEAD
@@ -176,7 +176,7 @@ class Handler(BaseHTTPRequestHandler):
         self.rfile = io.BufferedReader(self._bounded)
 
     def finish(self) -> None:
-        """Read on for a moment: a connection that is closed with bytes unread is reset, and its answer is lost."""
+        """Read on for a moment: closing a connection with unread bytes resets it, and its answer is lost."""
         with contextlib.suppress(OSError):
             self.connection.shutdown(socket.SHUT_WR)
             self._bounded.end, self._bounded.most = time.monotonic() + LINGER_SECONDS, 1 << 30
@@ -202,7 +202,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> tuple[bytes, str]:
         path, _, query = self.path.partition("?")
-        parts = path.split("/", 2)  # "", the token, what is asked for
+        parts = path.split("/", 2)  # "", the token, the name of the page or the action
         self._expect_ours(parts)
         name = parts[2] if len(parts) == 3 else "no slash"
         posts: dict[str, Callable[[], Any]] = {
@@ -223,7 +223,7 @@ class Handler(BaseHTTPRequestHandler):
         return (answer, BYTES) if isinstance(answer, bytes) else (json.dumps(answer, allow_nan=False).encode(), JSON)
 
     def _expect_ours(self, parts: list[str]) -> None:
-        """Refuse whatever does not come from our own page."""
+        """Refuse requests that do not come from our own page."""
         hosts, token = self.headers.get_all("Host", []), parts[1] if parts[0] == "" and len(parts) > 1 else ""
         if len(hosts) != 1 or not self.server.allows(hosts[0]):
             found = quoted(", ".join(hosts))
@@ -232,12 +232,10 @@ class Handler(BaseHTTPRequestHandler):
             raise Refused(403, "found no valid token, expected the whole address that minirep printed")
         if any(origin.lower() != f"http://{hosts[0].lower()}" for origin in self.headers.get_all("Origin", [])):
             raise Refused(403, "Origin: found another site, expected this one")
-        # A link to the page itself may be followed from anywhere: whoever has it has the token.
+        # A link to the page itself may be followed from anywhere, as it contains the token.
         visit = self.command == "GET" and parts[2:] == [""] and self.headers.get("Sec-Fetch-Dest") == "document"
         if self.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none") and not visit:
             raise Refused(403, "found a request from another site, expected one from this page")
-
-    # --- what the page posts ------------------------------------------------------------------------------------------
 
     def _start(self) -> dict[str, Any]:
         return {"session": self.server.start(self._number("rate", *RATES), self._query.get("old", ""))}
@@ -263,13 +261,13 @@ class Handler(BaseHTTPRequestHandler):
         return {}
 
     def _decode(self) -> bytes:
-        """A sound file's rate and then its samples, all of them 32-bit floats."""
+        """Return the rate of a sound file and then its samples, all as 32-bit floats."""
         with self.server.decoding:
             try:
                 file: Any = io.BytesIO(self._body(MOST_FILE))
                 file.name = "the file"  # in messages
                 recording = open_recording(file)
-            except MinirepError as error:  # a format that the browser may know
+            except MinirepError as error:  # the browser may be able to decode it
                 raise Refused(415, str(error)) from None
             if recording.length > MOST_DECODED:
                 raise Refused(413, f"found {recording.length} samples, expected at most {MOST_DECODED}")
@@ -299,8 +297,6 @@ class Handler(BaseHTTPRequestHandler):
             raise Refused(400, f"found {len(body)} bytes of the body, expected {lengths[0]}")
         return body
 
-    # --- answers ------------------------------------------------------------------------------------------------------
-
     def _reply(self, status: int, body: bytes, kind: str) -> None:
         self.connection.settimeout(BODY_SECONDS)
         self.close_connection = True
@@ -312,8 +308,8 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """The answer to what is refused, here or by the base class: one line as JSON."""
+        """Answer a request that is refused, here or by the base class, with one line as JSON."""
         self._reply(code, json.dumps({"error": one_line(message or f"status {int(code)}")}).encode(), JSON)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing about what a page does is kept."""
+        """Do not log requests."""

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "training"))
+from accuracy import add
 from augment import RECIPE, Clips, as_recorded, masked, origins
 from prepare import LABELS
-from questions import add
 from train import (
     BATCH,
     BFLOAT16,

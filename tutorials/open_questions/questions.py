@@ -1,20 +1,19 @@
-"""What the papers left open, answered on a small scale: small networks, this data, three seeds each.
+"""Questions that the papers leave open, answered on a small scale, with small networks.
 
-    python questions.py train   --sounds work/sounds.npz --out work/questions     # accuracy of each variant
-    python questions.py measure --out work/questions                              # time of each, and of convolutions
-    python questions.py lengths --sounds work/sounds.npz --out work/questions     # recordings longer than a clip
-    python questions.py report  --out work/questions                              # all of it as tables
+    python questions.py train   --sounds work/sounds.npz --esc10 esc10.tar   # accuracy of each variant (accuracy.py)
+    python questions.py measure                                              # time of each, and of convolutions
+    python questions.py lengths --sounds work/sounds.npz                     # recordings longer than a clip
+    python questions.py report                                               # all results as tables
 
-Each part writes lines to a file of its own in --out and leaves out what is there already; `train` can be stopped and
-started again, and several at once share the work. The results are in `answers/`; docs/measured/open-questions.md
-describes them, and docs/figures/draw.py draws them. The sounds and the training steps are those of ../training.
+Each part appends lines to its own files in --out and skips what they already hold. You can stop `train` and start it
+again, and several processes share its work. `answers/` has the results; docs/measured/open-questions.md describes
+them, and docs/figures/draw.py draws them. The sounds and the training steps are those of ../training.
 """
 
 import argparse
 import dataclasses
 import functools
 import itertools
-import json
 import pathlib
 import statistics
 import sys
@@ -24,42 +23,15 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "training"))
-from augment import RECIPE, Clips, as_recorded, masked, origins
-from prepare import RATE, SYNTHESISERS, UNKNOWN
-from train import adamw, learn, predictions, rate_at
-from twin import FREQUENCY_FIRST, INCEPTION, Twin, save_checkpoint
+import accuracy
+from accuracy import DOMAINS, SMALL, VARIANTS, add, lines, table
+from augment import RECIPE
+from prepare import RATE, UNKNOWN
+from train import BFLOAT16
+from twin import Twin, save_checkpoint
 
 import minirep
 from minirep.count import costs, total
-
-LEFT_OUT = "theo"  # the speaker whose recordings no network hears in training
-SMALL = {"width": 8, "depths": (1, 1, 2, 1)}
-CLIPS, STEPS, BATCH, PEAK, STRENGTH = 16384, 256, 64, 1e-2, 0.3
-VARIANTS = {
-    "as published": {},
-    "kernel 21": {"scales": (21,)},
-    "kernel 11": {"scales": (11,)},
-    "kernel 3": {"scales": (3,)},
-    "kernels 21, 11": {"scales": (21, 11)},
-    "kernels 21, 3": {"scales": (21, 3)},
-    "kernels 11, 3": {"scales": (11, 3)},
-    "frequency first": {"order": FREQUENCY_FIRST},
-    "separate chains": {"kind": INCEPTION},
-    "separate chains, frequency first": {"kind": INCEPTION, "order": FREQUENCY_FIRST},
-    "expansion 2": {"expansion": 2},
-    "expansion 8": {"expansion": 8},
-}
-
-
-def lines(path):
-    """What a file of JSON lines holds so far."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def add(path, **row):
-    with open(path, "a") as file:
-        file.write(json.dumps(row) + "\n")
-    print(row, flush=True)
 
 
 def twin_of(variant, **size):
@@ -71,69 +43,6 @@ def classifier_of(variant, folder, fused=True, **size):
     path = folder / "variant.pyth"
     save_checkpoint(path, twin_of(variant, **size), "digits")
     return minirep.load(path, fused=fused, backend="numpy")
-
-
-# --- accuracy ------------------------------------------------------------------------------------------------------
-
-
-def training_clips(sounds, out):
-    """The clips that every network sees, digits and a little silence, made once.
-
-    (log-mels (CLIPS, 1, 128, 128) in half precision, labels). Other words would need a longer training.
-    """
-    path = out / "clips.npz"
-    if not path.exists():
-        _, speaker = origins(sounds)
-        clips = Clips(sounds, ~sounds["held"] & (speaker != LEFT_OUT) & (sounds["label"] < UNKNOWN))
-        rng = np.random.default_rng(0)
-        parts = [clips.batch(rng, BATCH, STRENGTH) for _ in range(CLIPS // BATCH)]
-        x, labels = (torch.cat(column) for column in zip(*parts, strict=True))
-        np.savez(path, x=x.half().numpy(), labels=labels.numpy())
-    with np.load(path) as archive:
-        return torch.from_numpy(archive["x"]), torch.from_numpy(archive["labels"])
-
-
-def test_clips(sounds):
-    """{what: (log-mels, labels)}, nothing added: none of it is heard in training."""
-    (source, speaker), label, held = origins(sounds), sounds["label"], sounds["held"]
-    masks = {
-        "known": held & (source == "fsdd") & (speaker != LEFT_OUT),
-        "new": (source == "fsdd") & (speaker == LEFT_OUT),
-        "synthetic": held & np.isin(source, SYNTHESISERS) & (label < UNKNOWN),
-    }
-    return {what: as_recorded(sounds, np.flatnonzero(mask)) for what, mask in masks.items()}
-
-
-def trained(variant, seed, x, labels):
-    """A network after STEPS batches, drawn and masked anew from the same clips."""
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    twin = twin_of(variant)
-    optimizer = adamw(twin.parameters(), PEAK)
-    order = np.concatenate([rng.permutation(CLIPS) for _ in range(-(-STEPS * BATCH // CLIPS))])
-    for step in range(STEPS):
-        rows = order[step * BATCH : (step + 1) * BATCH]
-        clips = masked(rng, x[rows].float())
-        learn(twin, optimizer, rate_at(step, STEPS, PEAK), clips, labels[rows], smoothing=0.05)
-    return twin
-
-
-def train(args):
-    with np.load(args.sounds) as archive:
-        sounds = dict(archive)
-    x, labels = training_clips(sounds, args.out)
-    tests, results = test_clips(sounds), args.out / "accuracy.jsonl"
-    for seed in range(args.seeds):
-        for variant in VARIANTS:
-            claim = args.out / f"{variant}-{seed}.claimed"
-            if any((row["variant"], row["seed"]) == (variant, seed) for row in lines(results)) or claim.exists():
-                continue
-            claim.touch()
-            started = time.process_time()
-            twin = trained(variant, seed, x, labels)
-            found = {w: (predictions(twin, x).argmax(1) == y).float().mean().item() for w, (x, y) in tests.items()}
-            add(results, variant=variant, seed=seed, **{w: round(v, 4) for w, v in found.items()},
-                seconds=round(time.process_time() - started, 1))  # fmt: skip
 
 
 # --- time ----------------------------------------------------------------------------------------------------------
@@ -254,27 +163,13 @@ def lengths(args):
                 milliseconds=round(1e3 * statistics.median(seconds), 2))  # fmt: skip
 
 
-# --- what came out -------------------------------------------------------------------------------------------------
-
-
-def table(head, rows):
-    """Print it as Markdown."""
-    print("\n" + "\n".join(" | ".join(map(str, row)).join(("| ", " |")) for row in (head, ["---"] * len(head), *rows)))
+# --- results ----------------------------------------------------------------------------------------------------------
 
 
 def report(args):
-    """Every result as a table: means over the seeds, and from the worst to the best of them."""
+    """Print every result as a table."""
+    accuracy.report(args)
     times = {(r["variant"], r["fused"], r["backend"]): r for r in lines(args.out / "time.jsonl")}
-    accuracy = lines(args.out / "accuracy.jsonl")
-    rows = []
-    for variant in VARIANTS:
-        runs = [r for r in accuracy if r["variant"] == variant]
-        row = [variant]
-        for what in ("known", "new", "synthetic") if runs else ():
-            found = [100 * r[what] for r in runs]
-            row.append(f"{statistics.mean(found):.1f} ({min(found):.1f} to {max(found):.1f})")
-        rows.append(row)
-    table(("network", "known speakers, %", "a new speaker, %", "synthetic voices, %"), rows)
     cases = [(fused, backend) for backend in ("numpy", "numba") for fused in (False, True)]
     head = [f"{backend}, {'merged' if fused else 'branches'}, ms" for fused, backend in cases]
     rows = []
@@ -292,12 +187,18 @@ def report(args):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = {"train": train, "measure": measure, "lengths": lengths, "report": report}
+    parts = {"train": accuracy.train, "measure": measure, "lengths": lengths, "report": report}
     parser.add_argument("part", choices=parts)
-    parser.add_argument("--sounds", type=pathlib.Path, default=pathlib.Path("work/sounds.npz"))
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("work/questions"))
-    parser.add_argument("--model", help="for `lengths`; default: the shipped one")
-    parser.add_argument("--seeds", type=int, default=3)
+    file, seeds = pathlib.Path, ", ".join(f"{name} {domain.seeds}" for name, domain in DOMAINS.items())
+    parser.add_argument("--sounds", type=file, default="work/sounds.npz", help="of prepare.py")
+    parser.add_argument("--esc10", type=file, default="esc10.tar", help="a tar of ESC-10's ten folders")
+    parser.add_argument("--out", type=file, default="work/questions")
+    parser.add_argument("--model", help="for `lengths`; default: the model that ships")
+    parser.add_argument(
+        "--domains", nargs="+", choices=DOMAINS, default=list(DOMAINS), help="for `train`, in this order"
+    )
+    parser.add_argument("--seeds", type=int, help=f"of each network, in sounds of each fold; default: {seeds}")
+    parser.add_argument("--bfloat16", **BFLOAT16)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)

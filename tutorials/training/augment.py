@@ -64,8 +64,8 @@ class Clips:
 
     # what a clip is made from, and how often
     MIX = (("commands", 0.11), ("fsdd", 0.09), ("feiyu", 0.03), ("shifted", 0.12), ("synthetic", 0.06),
-           ("accents", 0.07), ("natural", 0.17), ("commands' words", 0.11), ("words", 0.07), ("natural words", 0.07),
-           ("talk", 0.035), ("apart", 0.03), ("sound", 0.025), ("silence", 0.04))  # fmt: skip
+           ("accents", 0.07), ("natural", 0.17), ("commands' words", 0.11), ("words", 0.05), ("natural words", 0.05),
+           ("near", 0.1), ("talk", 0.035), ("apart", 0.03), ("sound", 0.025), ("silence", 0.04))  # fmt: skip
     WORDS = ("words", "natural words", "commands' words")  # two of these may follow each other in one clip
     NARROW = ("fsdd", "shifted")  # mostly from 8 kHz: the upper half of their band is empty
     PACE = {"fsdd": (0.92, 1.1), "commands": (0.9, 1.12), "commands' words": (0.9, 1.12), "natural": (0.82, 1.25),
@@ -78,7 +78,7 @@ class Clips:
         speech, commands = np.isin(source, SYNTHESISERS), keep & (source == "gsc")
         digits, words = keep & speech & (self.label < UNKNOWN), keep & speech & (self.label == UNKNOWN)
         accents, natural = np.isin(source, ACCENTS), source == "kokoro"
-        kinds = {k: keep & (source == k) for k in ("fsdd", "feiyu", "shifted", "talk", "apart", "sound")}
+        kinds = {k: keep & (source == k) for k in ("fsdd", "feiyu", "shifted", "near", "talk", "apart", "sound")}
         kinds |= {"commands": commands & (self.label < UNKNOWN), "commands' words": commands & (self.label == UNKNOWN)}
         kinds |= {"synthetic": digits & ~accents & ~natural, "accents": digits & accents, "natural": digits & natural}
         kinds |= {"words": words & ~natural, "natural words": words & natural}

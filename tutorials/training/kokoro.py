@@ -17,6 +17,7 @@ OTHERS = 6  # words beside the digits, half of them from the list and half from 
 COMMON = (0, 1, 5, 8)  # digits that many people recorded: a voice says two of these, and all of the others
 LONGEST = 8  # phonemes in a word taken from the lexicon
 ENDINGS = (".", ".", ",", "!", "?")  # behind a word: they change its intonation
+NAMES = {"sheila": "ʃˈilə", "marvin": "mˈɑɹvɪn"}  # which the lexicons lack, or one of them  # noqa: RUF001
 STRESS = str.maketrans("", "", "ˈˌ")
 
 
@@ -54,6 +55,14 @@ def pronounced(country, digits, words):
     return ten, listed, short
 
 
+def mixed(rng, name, free):
+    """[(voice, share)]: this voice alone or, three times in five where it is one of the free ones, with another."""
+    if name not in free or rng.random() >= 0.6:
+        return [(name, 1.0)]
+    share = round(float(rng.uniform(0.3, 0.7)), 2)
+    return [(name, share), (str(rng.choice(free)), round(1 - share, 2))]
+
+
 def plans(rng, names, settings, digits, words, held):
     """What each voice is to say, so many times: ([(voice, share)], speed, [(phonemes, digit)]).
 
@@ -63,10 +72,7 @@ def plans(rng, names, settings, digits, words, held):
     free = [name for name in names if name not in held]
     for name in list(names) * settings:
         ten, listed, short = pronounced("gb" if name[0] == "b" else "us", digits, words)
-        mixture = [(name, 1.0)]
-        if name not in held and rng.random() < 0.6:
-            share = round(float(rng.uniform(0.3, 0.7)), 2)
-            mixture = [(name, share), (str(rng.choice(free)), round(1 - share, 2))]
+        mixture = mixed(rng, name, free)
         half = OTHERS // 2
         others = [rng.choice(pool, half + 4, replace=False) for pool in (listed, short)]
         left_out = () if name in held else rng.choice(COMMON, 2, replace=False)
@@ -75,6 +81,50 @@ def plans(rng, names, settings, digits, words, held):
         texts += [(p + str(rng.choice(ENDINGS)), None) for p in [*others[0][:half], *others[1][:half]]]
         texts.append((" ".join(p + "," for pool in others for p in pool[half:]), "talk"))
         yield mixture, round(float(rng.uniform(0.75, 1.35)), 2), texts
+
+
+def distance(a, b):
+    """How many phonemes have to be put in, left out or exchanged to make b of a (Levenshtein, 1966)."""
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        before, row[0] = row[:], i
+        for j, y in enumerate(b, 1):
+            row[j] = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (x != y))
+    return row[-1]
+
+
+@functools.cache
+def near(country, digits):
+    """For each digit, the words of the lexicon that sound most like it: [[(word, phonemes)]].
+
+    They are one phoneme away, two if the digit has more than three, or they begin with all of it, as *forward* does.
+    """
+    found = lexicon(country)
+    plain = {word: p.translate(STRESS) for word, p in found.items() if word.isalpha() and word.islower()}
+    ten = [plain[digit] for digit in digits]
+
+    def alike(p, digit):
+        return distance(p, digit) <= 1 + (len(digit) > 3) or (p.startswith(digit) and len(p) <= LONGEST)
+
+    words = [(word, p) for word, p in plain.items() if p not in ten]
+    return [[(word, found[word]) for word, p in words if alike(p, digit)] for digit in ten]
+
+
+def close_words(rng, country, digits, commands, count):
+    """So many [(word, phonemes)] that are easily taken for a digit; one in three is one of the commands."""
+    pools, found = near(country, digits), NAMES | lexicon(country)
+    given = [(word, found[word]) for word in commands]
+    picks = [given if rng.random() < 1 / 3 else pools[rng.integers(len(pools))] for _ in range(count)]
+    return [pool[rng.integers(len(pool))] for pool in picks]
+
+
+def close_plans(rng, names, digits, commands, held, count):
+    """What each voice is to say of words that are easily taken for a digit, as `plans` has it."""
+    free = [name for name in names if name not in held]
+    for name in names:
+        words = close_words(rng, "gb" if name[0] == "b" else "us", digits, commands, count)
+        texts = [(phonemes + str(rng.choice(ENDINGS)), "near") for _, phonemes in words]
+        yield mixed(rng, name, free), round(float(rng.uniform(0.75, 1.35)), 2), texts
 
 
 class Speaker:

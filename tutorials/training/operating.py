@@ -1,6 +1,6 @@
 """The operating curve of a digits model on streams: digits found against false alarms, over the threshold.
 
-    python operating.py --model model.npz --sounds work/sounds.npz [--test] [--esc10 esc10.tar] --out curve.jsonl
+    python operating.py --model model.npz --sounds work/sounds.npz [--test] [--esc10 esc10.tar] --figure curve.svg
 
 The digits are those of Speech Commands' validation speakers (`--test`: of its test speakers), each in a second of its
 recording, one after the other. What makes false alarms are other words of the same speakers, held-out synthetic speech
@@ -46,6 +46,27 @@ def slots(heard, count):
     return groups
 
 
+def draw(rows, path):
+    """The curve as a picture: one line per stream, one point per threshold."""
+    from minirep.figures import figure_type
+
+    figure = figure_type()(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    shares = [100 * row["found"] for row in rows]
+    for name in rows[0]:
+        if name not in ("threshold", "found", "right"):
+            axes.plot([row[name] for row in rows], shares, "o-", label=name, clip_on=False)
+    for row, share in zip(rows, shares, strict=True):
+        axes.annotate(f"{row['threshold']}", (0, share), (-4, 0), textcoords="offset points", ha="right", va="center")
+    axes.set_xscale("symlog", linthresh=0.1, linscale=0.5)
+    axes.set_xlim(left=0)
+    axes.set(xlabel="false alarms per minute", ylabel="digits found, %")
+    axes.yaxis.set_tick_params(pad=32)  # room for the thresholds
+    axes.grid(alpha=0.3)
+    axes.legend(title="stream without digits; numbers: threshold", loc="lower right")
+    figure.savefig(path)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True)
@@ -53,6 +74,7 @@ def main():
     parser.add_argument("--test", action="store_true", help="Speech Commands' test speakers, not the validation ones")
     parser.add_argument("--esc10", type=pathlib.Path, help="a tar of ESC-10")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("curve.jsonl"))
+    parser.add_argument("--figure", type=pathlib.Path, help="a picture of the curve, .svg or .png")
     args = parser.parse_args()
     clf = minirep.load(args.model)
     with np.load(args.sounds) as archive:
@@ -63,6 +85,7 @@ def main():
     streams = stream_without_digits(sounds, args.test)
     if args.esc10:
         streams["ESC-10"] = np.concatenate([resampled(x, 44100) for x, *_ in read_esc10(args.esc10)])
+    rows = []
     with open(args.out, "w") as file:
         for threshold in THRESHOLDS:
             share, right = found(clf, digits, labels, threshold)
@@ -70,7 +93,10 @@ def main():
             for name, x in streams.items():
                 row[name] = round(len(events(clf, x, threshold)) / (len(x) / RATE / 60), 3)
             file.write(json.dumps(row) + "\n")
+            rows.append(row)
             print(row, flush=True)
+    if args.figure:
+        draw(rows, args.figure)
 
 
 if __name__ == "__main__":

@@ -83,6 +83,9 @@ SOURCES = {  # what the options name
     "one_speaker": "a tar of FLAC files {word}/*.flac, one to five, of felixchenfy/ros_speech_commands_classification",
     "kokoro": "the archive that `npm pack kokoro-js@1.2.1` fetches",
 }
+# What people say to machines (the words of Speech Commands), as far as there is no recording of them here.
+COMMANDS = ("on", "off", "yes", "no", "stop", "tree", "sheila", "marvin", "wow", "bird", "dog", "house", "follow",
+            "forward", "backward", "learn", "visual")  # fmt: skip
 ENDINGS = ("", ".", "?", "!", ",")  # punctuation changes the intonation
 
 
@@ -211,34 +214,48 @@ def one_speaker(path):
         yield trimmed(x, margin=0.1, share=0.05), LABELS.index(word), f"feiyu/feiyu/{i}", i % 10 == 9
 
 
+def voice_of(rng):
+    """Any voice of espeak-ng, flite and pico: (engine settings, group, held, size)."""
+    kind = rng.choice(4, p=(0.36, 0.24, 0.22, 0.18))
+    if kind < 2:
+        variant = str(rng.choice(WOMEN if kind == 0 else MEN))
+        pitch = int(rng.integers(45, 90) if kind == 0 else rng.integers(15, 70))
+        name = f"{rng.choice(DIALECTS)}+{variant}"
+        settings, group = ("espeak", name, pitch, int(rng.integers(100, 210))), f"espeak/{name}"
+    elif kind == 2:
+        variant = FLITE[int(rng.integers(len(FLITE)))]
+        pitch = int(rng.integers(160, 260) if variant == "slt" else rng.integers(80, 180))
+        settings, group = ("flite", variant, pitch, round(float(rng.uniform(0.75, 1.6)), 2)), f"flite/{variant}"
+    else:
+        variant = str(rng.choice(PICO))
+        settings = ("pico", variant, int(rng.integers(70, 150)), int(rng.integers(65, 130)))
+        group = f"pico/{variant}"
+    size = round(float(rng.uniform(0.88, 1.15)), 3) if rng.random() < 0.6 else 1.0
+    return settings, group, variant in HELD_VOICES, size
+
+
 def speeches(rng, words, voices, spoken):
-    """The synthetic part as a list of jobs: (text, label, group, held, engine settings)."""
+    """The synthetic part as a list of jobs: (text, label, group, held, engine settings, size)."""
     jobs = []
     for _ in range(voices):
-        kind = rng.choice(4, p=(0.36, 0.24, 0.22, 0.18))
-        if kind < 2:
-            variant = str(rng.choice(WOMEN if kind == 0 else MEN))
-            pitch = int(rng.integers(45, 90) if kind == 0 else rng.integers(15, 70))
-            name = f"{rng.choice(DIALECTS)}+{variant}"
-            settings, group = ("espeak", name, pitch, int(rng.integers(100, 210))), f"espeak/{name}"
-        elif kind == 2:
-            variant = FLITE[int(rng.integers(len(FLITE)))]
-            pitch = int(rng.integers(160, 260) if variant == "slt" else rng.integers(80, 180))
-            settings, group = ("flite", variant, pitch, round(float(rng.uniform(0.75, 1.6)), 2)), f"flite/{variant}"
-        else:
-            variant = str(rng.choice(PICO))
-            settings, group = (
-                ("pico", variant, int(rng.integers(70, 150)), int(rng.integers(65, 130))),
-                f"pico/{variant}",
-            )
-        size = round(float(rng.uniform(0.88, 1.15)), 3) if rng.random() < 0.6 else 1.0
-        held = variant in HELD_VOICES
+        settings, group, held, size = voice_of(rng)
         for label, text in enumerate(LABELS[:10]):
             jobs.append((text + str(rng.choice(ENDINGS)), label, group, held, settings, size))
         for text in rng.choice(words, spoken, replace=False):
             jobs.append((str(text) + str(rng.choice(ENDINGS)), UNKNOWN, group, held, settings, size))
         talk = " ".join(rng.choice(words, 8, replace=False))
         jobs.append((talk, UNKNOWN, "talk/" + group.split("/")[1], held, settings, size))
+    return jobs
+
+
+def close_speeches(rng, voices, spoken):
+    """As `speeches`, but each voice says only words that are easily taken for a digit."""
+    jobs = []
+    for _ in range(voices):
+        settings, group, held, size = voice_of(rng)
+        for text, _ in kokoro.close_words(rng, "us", LABELS[:10], COMMANDS, spoken):
+            text += str(rng.choice(ENDINGS))
+            jobs.append((text, UNKNOWN, "near/" + group.split("/")[1], held, settings, size))
     return jobs
 
 
@@ -292,7 +309,7 @@ def natural(speaker, mixture, speed, texts):
     for phonemes, digit in texts:
         x = trimmed(resampled(speaker.say(phonemes, mixture, speed), kokoro.RATE))
         label = digit if isinstance(digit, int) else UNKNOWN
-        yield x, label, ("talk/" if digit == "talk" else "kokoro/") + name, name in HELD_VOICES
+        yield x, label, f"{digit if isinstance(digit, str) else 'kokoro'}/{name}", name in HELD_VOICES
 
 
 ENGINES = {"espeak": espeak, "flite": flite, "pico": pico}
@@ -396,6 +413,13 @@ def kokoro_part(archive, words, rng):
     return together(functools.partial(natural, speaker), plans)
 
 
+def kokoro_close(archive, rng):
+    """Every voice of Kokoro once, with words that are easily taken for a digit."""
+    speaker = kokoro.Speaker(archive)
+    plans = kokoro.close_plans(rng, speaker.voices, LABELS[:10], COMMANDS, HELD_VOICES, 14)
+    return together(functools.partial(natural, speaker), plans)
+
+
 def of_digits(items):
     return [item for item in items if item[1] < UNKNOWN]
 
@@ -449,6 +473,8 @@ def main():
         "commands-apart": lambda rng: taken_apart(rng, of_digits(load(args.out, "commands")), 800, share=0.15),
     }
     parts |= {f"kokoro-{i}": functools.partial(kokoro_part, args.kokoro, words) for i in range(KOKORO)}
+    parts["near"] = lambda rng: synthetic(close_speeches(rng, args.voices, 16), args.out)
+    parts |= {f"kokoro-near-{i}": functools.partial(kokoro_close, args.kokoro) for i in range(KOKORO)}
     (args.out / "parts").mkdir(parents=True, exist_ok=True)
     for number, (name, make) in enumerate(parts.items()):
         if not (args.out / "parts" / f"{name}.npz").exists():
