@@ -265,6 +265,17 @@ def test_the_default_model_knows_the_demo_clips(capsys):
     assert int(capsys.readouterr().out.splitlines()[-1].split()[0]) >= 9
 
 
+@needs_model
+def test_the_sounds_model_knows_most_of_its_clips(capsys):
+    assert main(["classify", "--demo", "--model", "sounds", "--json"]) == 0
+    captured = capsys.readouterr()
+    entries = json.loads(captured.out)
+    names = [Path(entry["file"]).stem.removesuffix("-2").replace("-", " ") for entry in entries]
+    assert len(names) == 12 and set(names) < set(minirep.load("sounds").labels["class"])
+    right = sum(entry["heads"]["class"][0]["label"] == name for entry, name in zip(entries, names))
+    assert captured.err == f"{right} of 12 right\n" and right >= 8
+
+
 # --- odd names, closed pipes, terminals -----------------------------------------------------------------------------
 
 

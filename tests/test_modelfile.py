@@ -145,6 +145,8 @@ def test_a_shipped_model_has_a_name_and_a_file_of_that_name_a_path(tmp_path, mon
     save(mine, "digits", half=True)
     assert load("./digits").provenance["credit"] == "mine"
     assert load("digits").provenance == shipped.provenance
+    sounds = load("sounds")
+    assert sounds.recipe.name == "sounds" and len(sounds.labels["class"]) == 10
     with pytest.raises(MinirepError, match="digit5"):
         load("digit5")
 

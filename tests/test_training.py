@@ -34,7 +34,7 @@ def settings(folder, **changes):
         "leave_out": None,
         "width": 2,
         "depths": (1, 1, 1, 1),
-        "steps": 4,
+        "steps": (3, 1),
         "batch": 4,
         "rate": 1e-3,
     }
@@ -61,6 +61,12 @@ def test_an_interrupted_training_goes_on(training, sounds, tmp_path, monkeypatch
     assert "going on from step 2" in capsys.readouterr().out
     rows = (tmp_path / "log.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["step", "2", "4"]
+
+
+def test_each_cycle_begins_anew(training):
+    import train
+
+    assert [train.in_cycle(step, (3, 2, 1)) for step in range(6)] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (2, 0)]
 
 
 def test_what_it_writes_is_a_model_of_minirep(training, sounds, tmp_path):

@@ -25,7 +25,8 @@ PATHS = {
     ),
     "Check it": (
         "concepts/merging", 4, "concepts/why-merged-is-equal", 5, "concepts/other-merges", 10, "measured/counts",
-        "guide/read-the-figures", "measured/benchmarks", "measured/model-card", "measured/open-questions",
+        "guide/read-the-figures", "measured/benchmarks", "measured/model-card", "measured/sounds-card",
+        "measured/open-questions",
     ),
 }  # fmt: skip
 LESSONS = (  # a page, and the notebook that teaches it

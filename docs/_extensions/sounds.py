@@ -11,6 +11,7 @@ from docutils import nodes
 from interactive import DIGITS, as_int16, spoken, stream_of_digits
 from sphinx.util.docutils import SphinxDirective
 
+import minirep
 from minirep import audio
 
 
@@ -25,12 +26,19 @@ def filtered_chirp() -> np.ndarray:
     return recording.read(0, recording.length)
 
 
+def demo_sound(name: str) -> np.ndarray:
+    recording = audio.open_recording(Path(minirep.__file__).parent / f"data/demo-sounds/{name}.wav")
+    return recording.read(0, recording.length)
+
+
+ENVIRONMENT = ("rooster", "baby-cry", "rain", "fire-crackling")
 SOUNDS = {  # name: what stands above its player; its rate; its samples
     "chirp": ("16 kHz", 16000, chirp),
     "aliased-chirp": ("8 kHz, every second sample", 8000, lambda: chirp()[::2]),
     "filtered-chirp": ("8 kHz, resampled by minirep", 8000, filtered_chirp),
     "stream": ("the stream", 8000, lambda: stream_of_digits()[0]),
     **{name: (name, 8000, lambda name=name: spoken(name, 8000)) for name in DIGITS},
+    **{name: (name.replace("-", " "), 16000, lambda name=name: demo_sound(name)) for name in ENVIRONMENT},
 }
 
 

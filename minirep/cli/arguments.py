@@ -8,18 +8,18 @@ from functools import partial
 from ..classify import BACKENDS
 from ..precision import PRECISIONS
 
-MODEL = "model.npz, .safetensors or checkpoint.pyth (default: the shipped digits model)"
+MODEL = "model.npz, .safetensors or checkpoint.pyth, or a shipped model: digits (the default) or sounds"
 
 
 def at_least_one(text: str) -> int:
-    """An argument's value: a whole number of at least 1."""
+    """Parse an argument that must be a whole number of at least 1."""
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number of at least 1")
     return int(text)
 
 
 def _number(text: str, holds: Callable[[float], bool], expected: str) -> float:
-    """An argument's value: a number for which ``holds`` is true; never NaN."""
+    """Parse an argument that must be a number for which ``holds`` is true, and not NaN."""
     try:
         value = float(text)
     except ValueError:

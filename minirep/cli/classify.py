@@ -20,7 +20,7 @@ from .pool import add_jobs, answers
 from .terminal import BLOCKS, JsonArray, Progress, Report, bar, can_show, columns, complain, percent, say, say_row
 from .work import Work
 
-# What is taken for sound in a folder. A file that is named itself is read whatever it is called.
+# Suffixes of sound files in a folder. A file that is named on the command line may have any suffix.
 EXTENSIONS = (
     ".wav", ".wave", ".rf64", ".w64", ".flac", ".ogg", ".oga", ".opus", ".spx", ".mp3", ".m4a", ".mp4", ".aac", ".wma",
     ".webm", ".3gp", ".amr", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf",
@@ -33,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "files", nargs="*", metavar="FILE|FOLDER", help="sound files, folders of them, or - for a WAV on standard input"
     )
-    parser.add_argument("--demo", action="store_true", help="classify the ten spoken digits that ship with minirep")
+    parser.add_argument(
+        "--demo", action="store_true", help="classify the clips that ship with minirep: ten digits, or the model's own"
+    )
     add_model(parser)
     parser.add_argument(
         "--top",
@@ -55,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args) -> int:
     if args.demo == bool(args.files):
         raise MinirepError("classify: expected either files and folders or --demo")
-    sources, failed = demo_clips() if args.demo else find_sounds(args.files)
+    sources, failed = demo_clips(args.model) if args.demo else find_sounds(args.files)
     timeline.check(args, sources)
     elsewhere = args.jobs > 1 or args.dask is not None
     if elsewhere and (args.timeline or any(path == "-" for _, path in sources)):
@@ -82,7 +84,7 @@ def run(args) -> int:
                     report.fail(name, answer)
                 else:
                     prediction = Prediction(answer, clf.labels)
-                    right += prediction.top(1)[0][0] == Path(name).stem
+                    right += prediction.top(1)[0][0] == demo_label(name)
                     report.add(name, prediction)
                 progress.step()
     finally:
@@ -106,26 +108,33 @@ def _report(args, names: list[str], clf: Classifier):
 
 
 def _standard_input():
-    return io.BytesIO() if sys.stdin is None else sys.stdin.buffer  # or was it closed by whoever started us?
+    return io.BytesIO() if sys.stdin is None else sys.stdin.buffer  # the parent process may have closed it
 
 
-def demo_clips():
-    """([(name, path)] of the shipped clips, whose right answers are their names, and no failures)."""
-    folder = Path(str(resources.files("minirep").joinpath("data/demo")))
+def demo_clips(model=None):
+    """Return ([(name, path)] of the clips that ship with a model, by default the digits; no failures)."""
+    folder = Path(str(resources.files("minirep").joinpath("data/demo-sounds" if model == "sounds" else "data/demo")))
     if not folder.is_dir():
         raise MinirepError("the demo clips are not part of this bundle; expected files or folders")
-    return [(f"{digit}.wav", str(folder / f"{digit}.wav")) for digit in DEMO], []
+    names = sorted(path.stem for path in folder.glob("*.wav"))
+    names.sort(key=lambda name: DEMO.index(name) if name in DEMO else len(DEMO))
+    return [(f"{name}.wav", str(folder / f"{name}.wav")) for name in names], []
+
+
+def demo_label(name: str) -> str:
+    """Return the right label of a demo clip from its name: "dog bark" for ``dog-bark-2.wav``."""
+    return Path(name).stem.removesuffix("-2").replace("-", " ")
 
 
 def find_sounds(arguments: list[str]):
-    """([(name, path)] of all files named, or found in the folders named; [(folder, why nothing was found)])."""
+    """Return ([(name, path)] of all named files and those in named folders, [(folder, why nothing was found)])."""
     sources, failed = [], []
     for argument in arguments:
         if not os.path.isdir(argument):
             sources.append((argument, argument))
             continue
         found, errors = sounds_under(argument)
-        for path in filter(irregular, tuple(found)):  # such as a named pipe, which would have us wait
+        for path in filter(irregular, tuple(found)):  # such as a named pipe, which would block
             complain(f"{printable(path)}: skipped: found {irregular(path)}, expected a file")
             found.remove(path)
         sources += [(path, path) for path in found]
@@ -136,7 +145,7 @@ def find_sounds(arguments: list[str]):
 
 
 def sounds_under(folder: str) -> tuple[list[str], list[OSError]]:
-    """The sound files in a folder and all folders in it, sorted, and what could not be looked into.
+    """Return the sound files in a folder and its subfolders, sorted, and the errors of folders that cannot be read.
 
     Hidden files are skipped, such as those that macOS adds for each file on other file systems.
     """
@@ -151,7 +160,7 @@ def sounds_under(folder: str) -> tuple[list[str], list[OSError]]:
 
 
 class TableReport(Report):
-    """For people: a table of the most probable classes of each file."""
+    """A report for people: a table of the most probable classes of each file."""
 
     def __init__(self, top: int):
         self.top = top
@@ -171,7 +180,7 @@ class TableReport(Report):
 
 
 class LineReport(TableReport):
-    """For people, many files: a line each, with the most probable class of every head."""
+    """A report for people on many files: one line per file, with the most probable class of every head."""
 
     def __init__(self, names: list[str], clf: Classifier):
         super().__init__(1)
@@ -180,7 +189,7 @@ class LineReport(TableReport):
         self.name = max(cells(printable(name)) for name in names)
         self.bar = 20
         width = columns(sys.stdout)
-        if width is not None:  # on a terminal, what is too long for a line loses its beginning
+        if width is not None:  # on a terminal, names that are too long lose their beginning
             room = width - sum(13 + label for label in self.labels) - 1
             self.bar = 20 if self.name + 20 * len(self.labels) <= room else 8
             self.name = min(self.name, max(20, room - self.bar * len(self.labels)))
@@ -195,9 +204,9 @@ class LineReport(TableReport):
 
 
 class JsonReport(JsonArray):
-    """For programs: [{"file", "heads": {head: [{"label", "probability"}, ...]}}, {"file", "error"}, ...].
+    """A report for programs: [{"file", "heads": {head: [{"label", "probability"}, ...]}}, {"file", "error"}, ...].
 
-    Everything beyond ASCII is escaped, so that names survive which are no text: os.fsencode gives back their bytes.
+    Everything beyond ASCII is escaped, so that os.fsencode restores the bytes of file names that are not valid text.
     """
 
     def __init__(self, top: int):
@@ -216,7 +225,7 @@ class JsonReport(JsonArray):
 
 
 class CsvReport(Report):
-    """For programs and spreadsheets: a row for each of the most probable classes; failures are on stderr only."""
+    """A report for programs and spreadsheets: a row per class, the most probable first; failures are on stderr only."""
 
     def __init__(self, top: int):
         self.top = top
@@ -229,5 +238,5 @@ class CsvReport(Report):
 
 
 def _digits(p: float) -> float:
-    """A float32's seven digits, without the noise behind them."""
+    """Round to seven significant digits, which a float32 has."""
     return float(f"{p:.7g}")

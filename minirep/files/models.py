@@ -15,14 +15,14 @@ from .modelfile import Model, is_model, read_model, write_model
 from .safetensorsfile import SUFFIX
 from .write import irregular
 
-SHIPPED = ("digits",)  # the models in minirep/data, by name
+SHIPPED = ("digits", "sounds")  # the models in minirep/data, by name
 
 
 def model_path(model=None):
-    """Return the path of a model: of one that ships, by its name, or the path itself; by default of the digits model.
+    """Return the path of a shipped model by its name, or any other path itself; by default that of the digits model.
 
-    In a bundle (`minirep.files.bundle`) the default is the bundle's own model. A file called like a shipped model is
-    found by a path such as ``./digits``.
+    In a bundle (`minirep.files.bundle`), the default is the bundle's own model. Write ``./digits`` for a file that has
+    the name of a shipped model.
     """
     data = resources.files("minirep").joinpath("data")
     own = data.joinpath("bundled.npz")
@@ -32,7 +32,7 @@ def model_path(model=None):
 
 
 def read(path) -> Model:
-    """Read either kind of file as it is stored, merged or not; no backend is chosen and nothing is compiled."""
+    """Read any model file as it is stored, merged or not; no backend is chosen and nothing is compiled."""
     path = model_path(path)
     if not isinstance(path, (str, os.PathLike)):
         if not hasattr(path, "open"):
@@ -48,7 +48,7 @@ def read(path) -> Model:
 
 
 def _expect_file(path) -> None:
-    """Refuse a named pipe, which would have us wait, and whatever else is no file."""
+    """Raise a MinirepError for a named pipe, which would block, and for anything else that is not a regular file."""
     found = irregular(path)
     expect(found is None, f"{printable(path)}: found {found}, expected a file: model.npz or checkpoint.pyth")
 
@@ -61,14 +61,14 @@ def load(
     Parameters
     ----------
     path : path or str, optional
-        A model.npz, .safetensors or checkpoint.pyth, or the name of a shipped model; by default "digits".
+        A model.npz, .safetensors or checkpoint.pyth, or a shipped model: "digits" (the default) or "sounds".
     backend : str
         "numpy", "numba", or "auto": numba if it is installed and covers the network, else numpy.
     fused : bool
         Merge the network. If False, it stays as it is stored (the shipped models: merged).
     threads : int, optional
-        Most threads of the compiled backend; by default MINIREP_NUM_THREADS, else all available cores. A small network
-        on a short clip gets one.
+        Maximum number of threads of the compiled backend; by default the environment variable MINIREP_NUM_THREADS, else
+        the number of available cores. A small network on a short clip uses one thread.
     precision : str, optional
         "float32" or "bfloat16" (`minirep.precision`); by default as stored.
 
@@ -79,7 +79,7 @@ def load(
     Raises
     ------
     MinirepError
-        For a file that is missing, damaged or no model, and for an argument that does not fit.
+        For a file that is missing, damaged or not a model, and for a backend or a precision that cannot be used.
     """
     network, recipe, labels, provenance = read(path)
     if recipe is None:
@@ -97,18 +97,19 @@ def read_checkpoint(path) -> Classifier:
     Parameters
     ----------
     path : path or str
+        A checkpoint.pyth of the authors, or one with the same structure.
 
     Returns
     -------
     Classifier
-        With float32 weights, and the labels in the file, else the published ones of its data set, else numbers. Its
-        ``provenance`` has at least "source", the file's name, and "sha256". Its backend is prepared at the first use.
+        Its weights are float32. Its labels are those in the file, else those published for the data set, else numbers.
+        Its ``provenance`` has at least "source", the file's name, and "sha256". Its backend is not prepared yet.
 
     Raises
     ------
     MinirepError
-        For a file that is no checkpoint or damaged, for anything in it that is not plain data, and for weights that do
-        not fit the configuration or are not finite.
+        For a file that is damaged or not a checkpoint, for anything in it that is not plain data, and for weights that
+        do not fit the configuration or are not finite.
     """
     _expect_file(path)
     model = read_published(path)
@@ -123,9 +124,14 @@ def save(model: Classifier | Network, path, half: bool = False) -> None:
     ----------
     model : Classifier or Network
     path : path or str
-        Of a model.npz, or of a .safetensors if that is its suffix.
+        The file becomes a .safetensors if that is its suffix, else a model.npz.
     half : bool
         Store the weights as float16.
+
+    Raises
+    ------
+    MinirepError
+        For a path that cannot be written; for weights that are not finite, are bfloat16, or are too large for ``half``.
     """
     if isinstance(model, Classifier):
         write_model(path, Model(model.network, model.recipe, model.labels, model.provenance), half)

@@ -978,7 +978,7 @@ PLACES = {
     },
     ("cli/classify.py", "run"): {
         "classify: status of success": ("return 1 if failed else 0", "return 0"),
-        "classify: all of the demo are right": ("prediction.top(1)[0][0] == Path(name).stem", "True"),
+        "classify: all of the demo are right": ("prediction.top(1)[0][0] == demo_label(name)", "True"),
         "classify: nothing to classify": ("args.demo == bool(args.files)", "args.demo and args.files"),
         "classify: a file that failed ends it": ("report.fail(name, answer)", "break"),
     },

@@ -49,7 +49,8 @@ THRESHOLD = "0.9"  # of a stream: what keeps false digits in other people's talk
 RARER = 0.5  # how much less likely `unknown` is made after training, as a natural logarithm
 CHECKS = ("recorded", "commands", "words", "synthetic", "unknown", "silence", "out")
 WIDTH, DEPTHS = 16, (2, 2, 4, 2)
-BATCH, PEAK = 64, 12e-3  # clips a step; the highest learning rate
+BATCH, PEAK = 64, 12e-3  # clips a step; the highest learning rate, of later cycles half of it
+CYCLES = (6400, 8000)  # steps
 MUON = 12.5  # times that, for the matrices
 AHEAD = 3  # batches that are made before they are wanted
 BFLOAT16 = {  # the option --bfloat16
@@ -71,7 +72,7 @@ def arguments():
     parser.add_argument("--leave-out", help="a speaker to keep out of training altogether, for an honest test")
     parser.add_argument("--width", type=int, default=WIDTH)
     parser.add_argument("--depths", type=int, nargs=4, default=DEPTHS, metavar="N", help="blocks a stage")
-    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--steps", type=int, nargs="+", default=CYCLES, help="of each cycle of the learning rate")
     parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument("--rate", type=float, default=PEAK, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)
@@ -89,23 +90,31 @@ def rate_at(step, steps, peak):
     return peak * (0.5 + 0.5 * math.cos(math.pi * (step - warm) / (steps - warm)))
 
 
+def in_cycle(step, cycles):
+    """(number of the cycle, step in it): the learning rate goes down once in each (warm restarts, Loshchilov, 2017)."""
+    ends = np.cumsum(cycles)
+    number = int(np.searchsorted(ends, step, side="right"))
+    return number, step - int(ends[number] - cycles[number])
+
+
 def strength_at(step, steps):
-    """Easy clips first: echo, filters and noise grow from a tenth to all of it over the first half of the training.
+    """Easy clips first: echo, filters and noise grow from a tenth to all of it over the first half of the steps.
 
     README.md tells how much that is worth.
     """
     return min(1.0, 0.1 + 0.9 * step / (0.5 * steps))
 
 
-def batches(clips, seed, first, steps, size):
+def batches(clips, seed, first, steps, size, growing=None):
     """Batches of `clips.batch(rng, size, strength)`, masked, made ahead by a thread.
 
-    Each has its own seed, so a resumed run sees what it would have seen.
+    The strength grows in the first half of so many steps, by default all. Each batch has its own seed, so a resumed
+    run sees what it would have seen.
     """
 
     def make(step):
         rng = np.random.default_rng((seed, step))
-        x, labels = clips.batch(rng, size, strength_at(step, steps))
+        x, labels = clips.batch(rng, size, strength_at(step, growing or steps))
         return masked(rng, x), labels
 
     with concurrent.futures.ThreadPoolExecutor(1) as thread:
@@ -245,20 +254,22 @@ def train(args, sounds):
     log = args.out / "log.csv"
     if first == 0:
         add_row(log, COLUMNS)
-    started, losses, right = time.time(), [], []
-    for step, (x, labels) in enumerate(batches(clips, args.seed, first, args.steps, args.batch), first):
-        loss, logits = learn(twin, optimizer, rate_at(step, args.steps, args.rate), x, labels, args.dtype)
+    started, losses, right, steps = time.time(), [], [], sum(args.steps)
+    for step, (x, labels) in enumerate(batches(clips, args.seed, first, steps, args.batch, args.steps[0]), first):
+        cycle, at = in_cycle(step, args.steps)
+        rate = rate_at(at, args.steps[cycle], args.rate / (2 if cycle else 1))
+        loss, logits = learn(twin, optimizer, rate, x, labels, args.dtype)
         losses.append(loss.item())
         right.append((logits.argmax(1) == labels).float().mean().item())
         if sys.stderr.isatty() or step % 25 == 24:
-            left = (time.time() - started) / (step + 1 - first) * (args.steps - step - 1)
-            bar = "#" * (20 * (step + 1) // args.steps)
-            print(f"[{bar:20}] {step + 1}/{args.steps} loss {np.mean(losses[-25:]):.3f} "
+            left = (time.time() - started) / (step + 1 - first) * (steps - step - 1)
+            bar = "#" * (20 * (step + 1) // steps)
+            print(f"[{bar:20}] {step + 1}/{steps} loss {np.mean(losses[-25:]):.3f} "
                   f"accuracy {np.mean(right[-25:]):.3f} {left / 60:.0f} min left", flush=True)  # fmt: skip
-        if (step + 1) % args.check_every == 0 or step + 1 == args.steps:
+        if (step + 1) % args.check_every == 0 or step + 1 == steps:
             found = {name: accuracy(twin, *clip_set) for name, clip_set in measured.items()}
             seconds = time.time() - started
-            row = [step + 1, round(seconds), rate_at(step, args.steps, args.rate), np.mean(losses)]
+            row = [step + 1, round(seconds), rate, np.mean(losses)]
             row += [np.mean(right)] + [found.get(name, "") for name in CHECKS]
             add_row(log, [f"{v:.4g}" if isinstance(v, float) else v for v in row])
             print("  " + "  ".join(f"{n} {100 * v:.1f} %" for n, v in found.items()), flush=True)
@@ -283,7 +294,7 @@ def main():
     twin = train(args, sounds)
     temperature = calibrate(twin, sounds, args.seed)
     fewer_unknown(twin)
-    save_checkpoint(args.out / "final.pyth", twin, "digits", epoch=args.steps, extras=EXTRAS)
+    save_checkpoint(args.out / "final.pyth", twin, "digits", epoch=sum(args.steps), extras=EXTRAS)
     clf = minirep.load(args.out / "final.pyth")  # merges
     clf.provenance |= ABOUT | {"temperature": f"{temperature:.3f}", "threshold": THRESHOLD}
     minirep.save(clf, args.out / "model.npz", half=True)
