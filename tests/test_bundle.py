@@ -145,3 +145,13 @@ def test_models_are_read_from_open_files(model):
     assert read_model(io.BytesIO(model.read_bytes()))[2] == read[2] == read_model(model)[2]
     with pytest.raises(minirep.MinirepError, match="model: not a whole"):
         read_model(io.BytesIO(model.read_bytes()[:-100]))
+
+
+def test_a_bundle_of_sounds_names_the_authors_and_knows_no_other_shipped_model(tmp_path):
+    app = tmp_path / "app.pyz"
+    assert main(["bundle", "sounds", "-o", str(app), "--half"]) == 0
+    with zipfile.ZipFile(app) as archive:
+        assert b"freesound" in archive.read("minirep/data/CREDITS-ESC-10.md")
+        assert "CREDITS-ESC-10.md" in archive.read("MODEL.txt").decode()
+    done = run(app, "classify", str(CLIP), "--model", "digits")
+    assert done.returncode == 2 and b"digits: found no such model in this bundle" in done.stderr

@@ -266,7 +266,7 @@ def test_the_default_model_knows_the_demo_clips(capsys):
 
 
 @needs_model
-def test_the_sounds_model_knows_most_of_its_clips(capsys):
+def test_the_sounds_model_knows_most_of_its_clips(tmp_path, capsys):
     assert main(["classify", "--demo", "--model", "sounds", "--json"]) == 0
     captured = capsys.readouterr()
     entries = json.loads(captured.out)
@@ -274,6 +274,10 @@ def test_the_sounds_model_knows_most_of_its_clips(capsys):
     assert len(names) == 12 and set(names) < set(minirep.load("sounds").labels["class"])
     right = sum(entry["heads"]["class"][0]["label"] == name for entry, name in zip(entries, names))
     assert captured.err == f"{right} of 12 right\n" and right >= 8
+    copy = str(tmp_path / "copy.npz")
+    minirep.save(minirep.load("sounds"), copy, half=True)
+    assert main(["classify", "--demo", "--model", copy, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == entries
 
 
 # --- odd names, closed pipes, terminals -----------------------------------------------------------------------------

@@ -242,7 +242,7 @@ def test_without_javascript_there_is_a_drawing(open_page, name):
     assert drawing.get_attribute("alt") and not place.locator("input").count()
 
 
-@pytest.mark.parametrize(("name", "count"), [("guide/quickstart", 10), ("concepts/front-end", 4), ("guide/listen", 1)])
+@pytest.mark.parametrize(("name", "count"), [("guide/quickstart", 14), ("concepts/front-end", 4), ("guide/listen", 1)])
 def test_sounds_can_be_played(open_page, name, count):
     page = open_page(name)
     players = page.locator("audio[controls]")

@@ -8,7 +8,7 @@ from functools import partial
 from ..classify import BACKENDS
 from ..precision import PRECISIONS
 
-MODEL = "model.npz, .safetensors or checkpoint.pyth, or a shipped model: digits (the default) or sounds"
+MODEL = "model.npz, .safetensors, checkpoint.pyth, or a shipped model, digits or sounds (default: digits)"
 
 
 def at_least_one(text: str) -> int:

@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "The file runs on any Python 3.10 or later with NumPy: python app.pyz classify FILE. It has the commands "
         "classify and listen, needs no other file and writes none."
     )
-    parser.add_argument("source", metavar="MODEL", help="model.npz or checkpoint.pyth")
+    parser.add_argument("source", metavar="MODEL", help="model.npz, .safetensors, checkpoint.pyth, digits or sounds")
     parser.add_argument(
         "-o", "--output", required=True, metavar="APP", help="the program to write, such as app.pyz, or -"
     )

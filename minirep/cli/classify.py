@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..classify import Classifier, Prediction
 from ..errors import MinirepError
-from ..files.models import load
+from ..files.models import load, read
 from ..files.write import irregular
 from ..text import cells, pad, printable, shorten
 from . import timeline
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "files", nargs="*", metavar="FILE|FOLDER", help="sound files, folders of them, or - for a WAV on standard input"
     )
     parser.add_argument(
-        "--demo", action="store_true", help="classify the clips that ship with minirep: ten digits, or the model's own"
+        "--demo", action="store_true", help="classify clips that ship with minirep: ten digits, or for sounds twelve"
     )
     add_model(parser)
     parser.add_argument(
@@ -112,8 +112,10 @@ def _standard_input():
 
 
 def demo_clips(model=None):
-    """Return ([(name, path)] of the clips that ship with a model, by default the digits; no failures)."""
-    folder = Path(str(resources.files("minirep").joinpath("data/demo-sounds" if model == "sounds" else "data/demo")))
+    """Return ([(name, path)] of the shipped clips for a model: for its recipe, else the digits; and no failures)."""
+    recipe = read(model).recipe
+    name = "demo-sounds" if recipe is not None and recipe.name == "sounds" else "demo"
+    folder = Path(str(resources.files("minirep").joinpath(f"data/{name}")))
     if not folder.is_dir():
         raise MinirepError("the demo clips are not part of this bundle; expected files or folders")
     names = sorted(path.stem for path in folder.glob("*.wav"))

@@ -74,7 +74,7 @@ def _class(index: dict[str, dict[str, int]], head: str, label: str) -> int:
     if found is None:
         names = list(index[head])
         few = ", ".join(map(quoted, names[:3]))
-        some = few if len(names) <= 3 else f"{few} ... ({len(names)} labels: minirep info --json)"
+        some = few if len(names) <= 3 else f"{few} ... ({len(names)} labels; minirep info prints those of a model)"
         raise MinirepError(f"found label {quoted(label)}, expected one of {some}")
     several = "the name of several classes of the model; expected that of a single class"
     expect(found >= 0, f"found label {quoted(label)}, {several}")

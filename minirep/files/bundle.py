@@ -44,6 +44,7 @@ LEFT_OUT = (
 DATA = ("data/class_names.json",)
 PACKAGE = Path(__file__).parents[1]
 LICENCE = "data/LICENSE"  # of the code
+CREDITS = ("CREDITS-ESC-10.md",)
 
 
 def bundle(model, path, half: bool = False) -> None:
@@ -57,6 +58,7 @@ def bundle(model, path, half: bool = False) -> None:
     weights = io.BytesIO()
     write_model(weights, Model(fuse(network), recipe, labels, provenance), half)
     members = {**code(), "__main__.py": MAIN.encode(), "minirep/data/bundled.npz": weights.getvalue()}
+    members |= {f"minirep/data/{name}": (PACKAGE / "data" / name).read_bytes() for name in cited(provenance)}
     members |= {"LICENSE": (PACKAGE / LICENCE).read_bytes(), "MODEL.txt": about(provenance).encode()}
     with replacing(path, mode=0o777) as file:
         file.write(SHEBANG)
@@ -69,6 +71,11 @@ def about(provenance: dict[str, str]) -> str:
     facts = [one_line(f"{key}: {text}", MAX_HEADER) for key, text in known.items()]
     lines = ["The model of this program, minirep/data/bundled.npz:", *facts]
     return "\n".join([*lines, "The code around it has a licence of its own: see LICENSE.", ""])
+
+
+def cited(provenance: dict[str, str]) -> list[str]:
+    """Return the names of the lists of authors in minirep/data to which the credit of the model refers."""
+    return [name for name in CREDITS if name in provenance.get("credit", "")]
 
 
 def code() -> dict[str, bytes]:

@@ -28,7 +28,11 @@ def model_path(model=None):
     own = data.joinpath("bundled.npz")
     if model is None:
         return own if own.is_file() else data.joinpath(f"{SHIPPED[0]}.npz")
-    return data.joinpath(f"{model}.npz") if isinstance(model, str) and model in SHIPPED else model
+    if not isinstance(model, str) or model not in SHIPPED:
+        return model
+    shipped = data.joinpath(f"{model}.npz")
+    expect(shipped.is_file(), f"{model}: found no such model in this bundle; leave out the model or name a file")
+    return shipped
 
 
 def read(path) -> Model:

@@ -4,11 +4,11 @@
 
 ESC-10 (Piczak, 2015) has ten classes and five folds; no recording has parts in two folds. For each fold a network is
 trained from scratch on the other four and measured on this one, through minirep's own path from file to class
-(`folds.jsonl`). The last network is trained on all five; it is what ships, and its accuracy is what the five promise.
+(`folds.jsonl`). The last network is trained on all five. It is the one that ships, and the five estimate its accuracy.
 Nothing is chosen by a fold's own accuracy: one setting, a fixed number of steps. A fold that is done is not trained
 again, so a run that was interrupted goes on with the next.
 
-So that the network is unsure of what is none of its classes, some clips have no class: silence, hum and recorded words
+So that the network is unsure of sounds outside its classes, some clips have no class: silence, hum and recorded words
 (`--speech`, the sounds of prepare.py); the target there is a tenth for every class (outlier exposure, Hendrycks et
 al., 2019).
 """
