@@ -15,7 +15,7 @@ pytest.importorskip("scipy")
 
 @pytest.fixture
 def sounds():
-    """What `prepare.py` writes: two tones a class and kind, one of them held back."""
+    """What `prepare.py` writes: two tones a class and kind, one of them held out."""
     rows, rng = [], np.random.default_rng(0)
     kinds = [(kind, label) for kind in ("fsdd/theo/1", "shifted/theo/1", "espeak/a", "pico/b") for label in range(10)]
     kinds += [(kind, 10) for kind in ("espeak/a", "talk/a", "apart/theo/1", "sound/synthetic")]
@@ -70,7 +70,7 @@ def test_each_cycle_begins_anew(training):
 
 
 def test_what_it_writes_is_a_model_of_minirep(training, sounds, tmp_path):
-    """The fast path, the twin, and minirep by way of a checkpoint give the same probabilities for held-back sounds."""
+    """The fast path, the twin, and minirep by way of a checkpoint give the same probabilities for held-out sounds."""
     import augment
     import train
     import twin

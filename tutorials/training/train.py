@@ -146,7 +146,7 @@ def temperature(logits, labels):
 def calibrate(twin, sounds, seed, count=2000):
     """Find the temperature, divide the head's weights by it, and return it.
 
-    Dividing the logits by one number changes no answer, only how sure it is: the number under which held-back sounds,
+    Dividing the logits by one number changes no answer, only how sure it is: the number under which held-out sounds,
     in surroundings as in training, are least surprising (Guo et al., "On Calibration of Modern Neural Networks", 2017,
     section 4.2). The head is linear, so the number goes into its weights and costs nothing when classifying.
     """
