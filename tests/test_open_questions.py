@@ -1,16 +1,15 @@
-"""The experiment of the open questions, on tiny networks and made-up sounds: splits, training, claims, statistics."""
+"""The experiment of the open questions, on tiny networks and synthetic sounds: splits, training, claims, statistics."""
 
 import dataclasses
-import io
 import subprocess
 import sys
-import tarfile
 
+import esc10
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-soundfile = pytest.importorskip("soundfile")
+pytest.importorskip("soundfile")
 stats = pytest.importorskip("scipy.stats")
 pytest.importorskip("fcntl")
 pytestmark = pytest.mark.usefixtures("training")
@@ -42,19 +41,6 @@ def digit_sounds():
     sounds = {"samples": (9000 * np.concatenate(waves)).astype(np.int16), "start": 2400 * np.arange(len(rows) + 1)}
     sounds |= {"label": np.array(labels, np.int8), "group": np.array(groups), "held": np.array(held)}
     return sounds, np.array(people)
-
-
-def esc10(path):
-    """A tar as that of ESC-10, with one recording for each of three classes and five folds."""
-    rng = np.random.default_rng(3)
-    with tarfile.open(path, "w") as tar:
-        for number in range(1, 4):
-            for fold in range(1, 6):
-                data = io.BytesIO()
-                soundfile.write(data, 0.2 * rng.standard_normal(22050), 44100, format="OGG")
-                info = tarfile.TarInfo(f"esc10/{number:03} - x/{fold}-{number}-A.ogg")
-                info.size = data.tell()
-                tar.addfile(info, io.BytesIO(data.getvalue()))
 
 
 def made_up(clips=12, frames=128, recordings=4, folds=False):
@@ -137,7 +123,7 @@ def test_both_domains_from_recordings_to_the_report(tiny, tmp_path, monkeypatch,
     import questions
 
     np.savez(tmp_path / "sounds.npz", **digit_sounds()[0])
-    esc10(tmp_path / "esc10.tar")
+    esc10.write(tmp_path / "esc10.tar", "xyz")
     files = ["--sounds", str(tmp_path / "sounds.npz"), "--esc10", str(tmp_path / "esc10.tar"), "--out", str(tmp_path)]
 
     def run(part, *options):

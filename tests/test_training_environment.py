@@ -1,17 +1,16 @@
 """The training of the model of environmental sounds, on made-up ones: crops, targets, folds, the packed model."""
 
-import io
 import json
 import sys
-import tarfile
 
+import esc10
 import numpy as np
 import pytest
 
 import minirep
 
 torch = pytest.importorskip("torch")
-soundfile = pytest.importorskip("soundfile")
+pytest.importorskip("soundfile")
 pytest.importorskip("scipy")
 pytestmark = pytest.mark.usefixtures("training")
 
@@ -58,15 +57,8 @@ def test_the_temperature_is_that_of_overconfident_logits():
 def test_from_a_tar_to_five_folds_and_a_model(tmp_path, monkeypatch, capsys):
     import environment
 
-    rng = np.random.default_rng(3)
-    with tarfile.open(tmp_path / "esc10.tar", "w") as tar:
-        for number in range(10):
-            for fold in range(1, 6):
-                data = io.BytesIO()
-                soundfile.write(data, 0.2 * rng.standard_normal(22050), 44100, format="OGG")
-                info = tarfile.TarInfo(f"esc10/{number + 1:03} - {environment.NAMES[number]}/{fold}-{number}-A.ogg")
-                info.size = data.tell()
-                tar.addfile(info, io.BytesIO(data.getvalue()))
+    rng = np.random.default_rng(4)
+    esc10.write(tmp_path / "esc10.tar", environment.NAMES)
     for name, value in {"WIDTH": 2, "DEPTHS": (1, 1, 1, 1), "BATCH": 4}.items():
         monkeypatch.setattr(environment, name, value)
     arguments = ["environment.py", "--esc10", str(tmp_path / "esc10.tar"), "--out", str(tmp_path), "--steps", "2"]

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 from docutils import nodes
-from interactive import DIGITS, as_int16, spoken, stream_of_digits
+from interactive import DEMO, DIGITS, as_int16, spoken, stream_of_digits
 from sphinx.util.docutils import SphinxDirective
 
-import minirep
 from minirep import audio
 
 
@@ -27,7 +26,7 @@ def filtered_chirp() -> np.ndarray:
 
 
 def demo_sound(name: str) -> np.ndarray:
-    recording = audio.open_recording(Path(minirep.__file__).parent / f"data/demo-sounds/{name}.wav")
+    recording = audio.open_recording(DEMO.parent / f"demo-sounds/{name}.wav")
     return recording.read(0, recording.length)
 
 

@@ -118,8 +118,7 @@ def demo_clips(model=None):
     folder = Path(str(resources.files("minirep").joinpath(f"data/{name}")))
     if not folder.is_dir():
         raise MinirepError("the demo clips are not part of this bundle; expected files or folders")
-    names = sorted(path.stem for path in folder.glob("*.wav"))
-    names.sort(key=lambda name: DEMO.index(name) if name in DEMO else len(DEMO))
+    names = sorted(path.stem for path in folder.glob("*.wav")) if name == "demo-sounds" else DEMO
     return [(f"{name}.wav", str(folder / f"{name}.wav")) for name in names], []
 
 

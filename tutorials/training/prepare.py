@@ -406,18 +406,10 @@ def synthetic(jobs, scratch):
     return together(lambda number, job: [speak((number, job), scratch)], enumerate(jobs))
 
 
-def kokoro_part(archive, words, rng):
-    """Every voice of Kokoro once, alone or mixed with another."""
+def kokoro_part(archive, plans, rng):
+    """What the voices of Kokoro say of plans(rng, their names)."""
     speaker = kokoro.Speaker(archive)
-    plans = kokoro.plans(rng, speaker.voices, 1, LABELS[:10], words, HELD_VOICES)
-    return together(functools.partial(natural, speaker), plans)
-
-
-def kokoro_close(archive, rng):
-    """Every voice of Kokoro once, with words that are easily taken for a digit."""
-    speaker = kokoro.Speaker(archive)
-    plans = kokoro.close_plans(rng, speaker.voices, LABELS[:10], COMMANDS, HELD_VOICES, 14)
-    return together(functools.partial(natural, speaker), plans)
+    return together(functools.partial(natural, speaker), plans(rng, speaker.voices))
 
 
 def of_digits(items):
@@ -472,9 +464,17 @@ def main():
         "one-shifted": lambda rng: other_voices(rng, load(args.out, "one"), 3),
         "commands-apart": lambda rng: taken_apart(rng, of_digits(load(args.out, "commands")), 800, share=0.15),
     }
-    parts |= {f"kokoro-{i}": functools.partial(kokoro_part, args.kokoro, words) for i in range(KOKORO)}
+    ten = LABELS[:10]
+
+    def natural_digits(rng, names):
+        return kokoro.plans(rng, names, 1, ten, words, HELD_VOICES)
+
+    def natural_close(rng, names):
+        return kokoro.close_plans(rng, names, ten, COMMANDS, HELD_VOICES, 14)
+
+    parts |= {f"kokoro-{i}": functools.partial(kokoro_part, args.kokoro, natural_digits) for i in range(KOKORO)}
     parts["near"] = lambda rng: synthetic(close_speeches(rng, args.voices, 16), args.out)
-    parts |= {f"kokoro-near-{i}": functools.partial(kokoro_close, args.kokoro) for i in range(KOKORO)}
+    parts |= {f"kokoro-near-{i}": functools.partial(kokoro_part, args.kokoro, natural_close) for i in range(KOKORO)}
     (args.out / "parts").mkdir(parents=True, exist_ok=True)
     for number, (name, make) in enumerate(parts.items()):
         if not (args.out / "parts" / f"{name}.npz").exists():
