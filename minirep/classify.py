@@ -92,20 +92,19 @@ class Classifier:
         self.threads, self._wanted = threads, backend
         self._chosen: tuple[str, Forward] | None = None
 
-    @property
-    def _prepared(self) -> tuple[str, Forward]:
+    def prepare(self) -> tuple[str, Forward]:
+        """Choose the backend and pack its weights, once; return its name and the network as a function.
+
+        Raises a MinirepError if the backend is missing.
+        """
         if self._chosen is None:  # no cached_property: until Python 3.12 it has a lock, which a fork would leave locked
             self._chosen = _choose_backend(self._wanted, self.network, self.threads)
         return self._chosen
 
-    def prepare(self) -> None:
-        """Choose the backend and pack its weights now; raise a MinirepError if the backend is missing."""
-        self._prepared  # noqa: B018 (a property that remembers)
-
     @property
     def backend(self) -> str:
         """The backend in use: "numpy" or "numba"."""
-        return self._prepared[0]
+        return self.prepare()[0]
 
     @property
     def precision(self) -> str:
@@ -157,7 +156,7 @@ class Classifier:
         found = f"an array of shape {x.shape} and type {x.dtype}"
         expect(fits, f"log-mels: found {found}, expected numbers (N, frames, {MELS})")
         expect(np.isfinite(x).all(), "log-mels: found NaN or infinite values, expected finite numbers")
-        _, forward = self._prepared
+        _, forward = self.prepare()
         with np.errstate(all="ignore"):  # what overflows is refused
             batches = [forward(x[i : i + BATCH]) for i in range(0, len(x), BATCH)]
         probabilities = {head: np.concatenate([batch[head] for batch in batches]) for head in batches[0]}

@@ -1,6 +1,10 @@
 """The error that callers catch, and the warning that minirep issues."""
 
+import contextlib
 import warnings
+from collections.abc import Iterator
+
+from .text import one_line
 
 
 class MinirepError(Exception):
@@ -28,6 +32,21 @@ def expect(holds: object, message: str, error: type[Exception] = MinirepError) -
     """Raise a MinirepError, or another error, with this message unless the condition holds."""
     if not holds:
         raise error(message)
+
+
+@contextlib.contextmanager
+def naming(path: object) -> Iterator[None]:
+    """Let every error in reading a file be a MinirepError of one line that begins with the file's name."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise MinirepError(one_line(f"{path}: no such file")) from None
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
+        reason = getattr(error, "strerror", None) or error
+        raise MinirepError(one_line(f"{path}: cannot be read: {reason}")) from None
+    except MinirepError as error:
+        message = str(error).removeprefix(f"{path}: ")
+        raise MinirepError(one_line(f"{path}: {message}", 900)) from None
 
 
 def warn(message: str) -> None:

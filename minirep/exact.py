@@ -170,21 +170,18 @@ def _matmul(a: DoubleDouble, b: DoubleDouble) -> DoubleDouble:
     The product is computed in float64, with a bound on its error (Higham, 2002, section 3.5). If two float32 are within
     it, double-double follows (Ziv, "Fast evaluation of elementary mathematical functions", 1991).
     """
-    rows, k = a.shape if len(a.shape) == 2 else (1, len(a))
-    high = a.high @ b.high
+    k, right = len(b), DoubleDouble(b.high.T, b.low.T)
+    if len(a.shape) == 1:  # a bias: more is added to it, so all its digits are needed
+        return _sum_last(a * right)
+    found = DoubleDouble(a.high @ b.high)
     bound = (k + 4) * 2.0**-53 * (np.abs(a.high) @ np.abs(b.high)) * (1 + 2.0**-20)
     with np.errstate(over="ignore"):
-        open_ = (high - bound).astype(np.float32) != (high + bound).astype(np.float32)
-    if len(a.shape) == 1:  # a bias: more is added to it, so all its digits are needed
-        open_ = np.ones_like(open_)
-    found = DoubleDouble(high.reshape(rows, -1), 0.0).copy()
-    places = np.argwhere(open_.reshape(rows, -1))
-    left, right = a[None] if len(a.shape) == 1 else a, DoubleDouble(b.high.T, b.low.T)
-    step = max(1, CHUNK // k)
+        open_ = (found.high - bound).astype(np.float32) != (found.high + bound).astype(np.float32)
+    places, step = np.argwhere(open_), max(1, CHUNK // k)
     for start in range(0, len(places), step):
         i, j = places[start : start + step].T
-        found[i, j] = _sum_last(left[i] * right[j])
-    return DoubleDouble(found.high.reshape(high.shape), found.low.reshape(high.shape))
+        found[i, j] = _sum_last(a[i] * right[j])
+    return found
 
 
 def _sum_last(x: DoubleDouble) -> DoubleDouble:

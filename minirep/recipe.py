@@ -6,10 +6,8 @@ Xie, Ma, "AudioInceptionNeXt", 2023 (arXiv 2307.07265).
 
 import json
 from dataclasses import dataclass
-from functools import lru_cache
 from importlib import resources
 from numbers import Integral, Real
-from typing import Any
 
 from .errors import expect
 
@@ -119,14 +117,11 @@ def get_recipe(recipe: "Recipe | str") -> Recipe:
     return RECIPES[recipe]
 
 
-@lru_cache(maxsize=1)
-def _class_names() -> Any:  # {name of a recipe, or "recipe/head": names}
-    return json.loads(resources.files("minirep").joinpath("data/class_names.json").read_text("utf-8"))
-
-
 def published_labels(recipe_name: str) -> dict[str, tuple[str, ...]]:
     """Return {head: class names in index order} of a published recipe, as its public data set defines them."""
-    heads, names = get_recipe(recipe_name).heads, _class_names()
+    heads = get_recipe(recipe_name).heads
+    # {name of a recipe, or "recipe/head": names}
+    names = json.loads(resources.files("minirep").joinpath("data/class_names.json").read_text("utf-8"))
     return {h: tuple(names[recipe_name if h == "class" else f"{recipe_name}/{h}"]) for h in heads}
 
 

@@ -147,9 +147,8 @@ class Stream:
         self._log_mels = SlidingLogMel(recipe)
         self._next = 0  # first frame of the next window
         self._closed = False
-        heads = classifier.labels.items()
-        ignored = set(ignore)
-        self._trackers = [EventTracker(h, names, self.hop, threshold, smooth, ignored, cooldown) for h, names in heads]
+        shared = self.hop, threshold, smooth, set(ignore), cooldown
+        self._trackers = [EventTracker(head, names, *shared) for head, names in classifier.labels.items()]
 
     @property
     def hop(self) -> float:
@@ -234,7 +233,8 @@ class Stream:
 
     def _track(self, samples: np.ndarray, length: float) -> list[Event]:
         """Classify the last window and update the trackers. The moment of a window is its middle."""
-        if self._is_quiet(samples):
+        x = samples.astype(np.float64)
+        if x @ x < self._gate * len(x):  # its mean square is below the gate
             self.gated += 1
             probabilities = {t.head: t.silence[None] for t in self._trackers}
         else:
@@ -243,13 +243,6 @@ class Stream:
             probabilities = self.classifier.probabilities(log_mel[None])
         middle = self.start + length / 2
         return [event for t in self._trackers for event in t.add(middle, probabilities[t.head][0])]
-
-    def _is_quiet(self, samples: np.ndarray) -> bool:
-        """Return whether the mean square of a window's samples (n,) is below the gate."""
-        if not self._gate:
-            return False
-        x = samples.astype(np.float64)
-        return bool(x @ x < self._gate * len(x))
 
 
 def events_of(recording: Recording, stream: Stream) -> Iterator[list[Event]]:
@@ -356,6 +349,7 @@ class SlidingLogMel:
         return self._log_mel if self._at >= 0 else None
 
 
+@dataclass
 class EventTracker:
     """Turn the probabilities of one head, window after window, into events.
 
@@ -363,24 +357,21 @@ class EventTracker:
     around the threshold is one event. For ``cooldown`` seconds after its end, its label starts no other.
     """
 
-    def __init__(
-        self,
-        head: str,
-        labels: tuple[str, ...],
-        hop: float,
-        threshold: float,
-        smooth: int,
-        ignore: set[str],
-        cooldown: float = 0.0,
-    ):
-        self.head, self.labels, self.hop = head, labels, hop
-        self.silence = np.array([label == "silence" for label in labels], np.float32)  # what a gated window counts as
+    head: str
+    labels: tuple[str, ...]
+    hop: float
+    threshold: float
+    smooth: int
+    ignore: set[str]
+    cooldown: float = 0.0
+
+    def __post_init__(self) -> None:
+        silence = [label == "silence" for label in self.labels]
+        self.silence = np.array(silence, np.float32)  # what a gated window counts as
         self.best: tuple[str, float] | None = None  # (label, probability) of what is most probable now
-        self._threshold, self._release, self._ignored = threshold, RELEASE * threshold, ignore
-        self._recent: deque[tuple[float, np.ndarray]] = deque(maxlen=smooth)  # (moment, probabilities), the last few
+        self._recent: deque[tuple[float, np.ndarray]] = deque(maxlen=self.smooth)  # (moment, probabilities)
         self._label: int | None = None  # index of the label of the current event; None if there is none
         self._start = self._last = self._peak = 0.0  # of that event: start, last moment, highest probability
-        self._cooldown = cooldown
         self._ends: dict[int, float] = {}  # of each label's last event
 
     def add(self, moment: float, probabilities: np.ndarray) -> list[Event]:
@@ -391,13 +382,12 @@ class EventTracker:
         p = np.mean([p for _, p in self._recent], axis=0)
         leader = int(p.argmax())
         self.best = (self.labels[leader], float(p[leader])) if p[leader] > 0 else None
-        reached = p[leader] >= self._threshold
-        changes: list[Event] = []
-        if self._label is not None and (p[self._label] < self._release or (reached and leader != self._label)):
-            changes = self.finish()
-        if self._label is None and reached and self.labels[leader] not in self._ignored:
+        reached = p[leader] >= self.threshold
+        faded = self._label is not None and p[self._label] < RELEASE * self.threshold
+        changes = self.finish() if faded or (reached and leader != self._label) else []
+        if self._label is None and reached and self.labels[leader] not in self.ignore:
             start = 0.0 if first else max(0.0, moment - self.hop / 2)
-            if not self._cooldown or start >= self._ends.get(leader, -math.inf) + self._cooldown:
+            if not self.cooldown or start >= self._ends.get(leader, -math.inf) + self.cooldown:
                 self._label, self._start, self._peak = leader, start, float(p[leader])
                 changes.append(Event(start, None, self.labels[leader], self._peak, self.head))
         if self._label is not None:

@@ -14,14 +14,13 @@ from typing import Any
 MARKS = tuple("=+-@\uff1d\uff0b\uff0d\uff20'\"")
 
 
-def printable(text: str | bytes | os.PathLike[str], most: int | None = None) -> str:
-    """Return a name (text, bytes or path) as one printable line of at most ``most`` characters.
+def printable(text: str | bytes | os.PathLike[str]) -> str:
+    """Return a name (text, bytes or path) as one printable line.
 
-    >>> printable("two\\nlines"), printable("a long name", 6)
-    ("'two\\\\nlines'", 'a long...')
+    >>> printable("two\\nlines")
+    "'two\\\\nlines'"
     """
     text = os.fsdecode(text)
-    text = text if most is None or len(text) <= most else text[:most] + "..."
     return text if text.isprintable() else ascii(text)
 
 

@@ -13,8 +13,7 @@ from stand_ins import tiny_classifier
 
 import minirep
 from minirep import MinirepError
-from minirep.cli import cluster as on_cluster
-from minirep.cli import main
+from minirep.cli import main, pool
 from minirep.cli.pool import Work, answers
 
 CLIPS = sorted((Path(minirep.__file__).parent / "data/demo").glob("*.wav"))
@@ -98,7 +97,7 @@ def test_eval_measures_the_same(folder, work, local_cluster, capsys, tmp_path):
 
 def test_a_worker_that_is_killed_costs_nothing(folder, work, local_cluster, monkeypatch):
     """Nothing is lost, nothing comes twice, and the order stays."""
-    monkeypatch.setattr(on_cluster, "BATCH", 2)
+    monkeypatch.setattr(pool, "BATCH", 2)
     files = [str(path) for path in sorted(folder.glob("*.wav"))] * 3
     there = answers(work, files, 1, local_cluster.scheduler_address)
     found = [next(there) for _ in range(5)]
@@ -107,7 +106,7 @@ def test_a_worker_that_is_killed_costs_nothing(folder, work, local_cluster, monk
 
 
 def test_a_file_that_kills_workers_is_lost_alone(folder, work, local_cluster, monkeypatch):
-    monkeypatch.setattr(on_cluster, "BATCH", 3)
+    monkeypatch.setattr(pool, "BATCH", 3)
     monkeypatch.setattr(local_cluster.scheduler, "allowed_failures", 0)
     files = [str(path) for path in sorted(folder.glob("*.wav"))[:20]]
     expected = list(answers(work, files, 1))
@@ -118,7 +117,7 @@ def test_a_file_that_kills_workers_is_lost_alone(folder, work, local_cluster, mo
 
 
 def test_tasks_ahead_are_bounded(work, local_cluster, monkeypatch):
-    monkeypatch.setattr(on_cluster, "BATCH", 1)
+    monkeypatch.setattr(pool, "BATCH", 1)
     asked = []
 
     class Files:
@@ -161,7 +160,7 @@ def test_a_scheduler_that_goes_is_one_line(folder, work):
 @pytest.mark.parametrize("address", ["", "garbage", "http://x", "tcp://127.0.0.1:1", "tcp://[::1", "a\nb"])
 def test_where_no_scheduler_is(address, monkeypatch):
     pytest.importorskip("distributed", reason="needs the extra dask")
-    monkeypatch.setattr(on_cluster, "PATIENCE", 0.3)
+    monkeypatch.setattr(pool, "PATIENCE", 0.3)
     with pytest.raises(MinirepError, match="found no scheduler at") as error:
         list(answers(Work(None, None), ["a.wav"], 1, address))
     assert "\n" not in str(error.value)

@@ -258,6 +258,8 @@ OTHERS = {  # names of processors and what they need of this one, all that fits 
     "AVX-512 without it": ("znver4", "avx512f", lambda f: [x for x in f if "amx" not in x and "bf16" not in x]),
     "AVX2": ("x86-64", "avx2", lambda f: ["+avx2", "+fma"]),
     "SSE2": ("x86-64", "sse2", lambda f: ["+sse2"]),
+    "Arm's dot product": ("generic", "bf16", lambda f: ["+neon", "+bf16"]),
+    "NEON without it": ("generic", "asimd", lambda f: ["+neon"]),
 }
 PROGRAM = """
 import json, sys
@@ -289,9 +291,40 @@ def test_other_processors(processor, tmp_path):
     done = subprocess.run([sys.executable, "-c", PROGRAM], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found["pairs"] == (processor == "AVX-512's dot product") and not found["tiles"]
-    assert found["lanes"] == {"AVX2": 8, "SSE2": 4}.get(processor, 16)
+    assert found["pairs"] == processor.endswith("dot product") and not found["tiles"]
+    assert found["lanes"] == (16 if "AVX-512" in processor else 8 if processor == "AVX2" else 4)
     assert found["worst"] < 0.01  # a rounding of bfloat16 here and there; a fault moves all by far more
+
+
+FOR_ARM = """
+import llvmlite.binding as llvm, numba, numpy as np
+llvm.initialize_all_targets()
+llvm.initialize_all_asmprinters()
+llvm.get_process_triple = lambda: "aarch64-unknown-linux-gnu"
+try:
+    llvm.Target.from_triple(llvm.get_process_triple())
+except RuntimeError:
+    print(-1)
+    raise SystemExit
+numba.config.CPU_FEATURES = "+neon"  # Numba itself may not know of the instruction
+from minirep.fast import build, target
+assert (target.LANES, target.PAIRS, target.TILES) == (4, 1, 0)
+code = build._compile()
+words = np.frombuffer(code[: len(code) // 4 * 4], "<u4")
+print(np.count_nonzero(words & 0xFFE0FC00 == 0x6E40FC00))  # BFDOT (vector), Arm Architecture Reference Manual, C7.2
+"""
+
+
+def test_the_program_for_arm_has_its_dot_product(tmp_path):
+    """Compiled here, for another processor: whether it is right takes an Arm processor, or `programs/arm.sh`."""
+    pytest.importorskip("numba")
+    env = os.environ | {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "+neon,+bf16"}
+    env |= {"NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", FOR_ARM], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    if int(done.stdout) < 0:
+        pytest.skip("this LLVM does not compile for Arm")
+    assert int(done.stdout) >= 6 * (4 + 2 + 1)  # rows by vectors, for each width of a panel
 
 
 # --- what a user sees ---------------------------------------------------------------------------------------------

@@ -163,7 +163,7 @@ def test_the_models_own_threshold():
     clf, x = Loudness(), np.zeros(8000, np.float32)
 
     def limit(stream):
-        return stream._trackers[0]._threshold
+        return stream._trackers[0].threshold
 
     assert limit(Stream(clf, 8000)) == 0.5
     clf.provenance = {"threshold": "0.9"}

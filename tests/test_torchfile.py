@@ -124,7 +124,7 @@ def test_any_name_of_the_archive(path):
 
 def test_no_such_file(path, tmp_path):
     assert "no such file" in refused(path)
-    with pytest.raises(MinirepError, match="not a file"):
+    with pytest.raises(MinirepError, match="cannot be read"):
         TorchFile(tmp_path)
 
 

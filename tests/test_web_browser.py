@@ -161,9 +161,12 @@ def test_a_file_is_played_aloud_at_its_own_pace(page):
 
 
 def test_what_is_no_sound_gets_one_line(page):
+    choose(page, "four")
+    word(page, "four")
     choose(page, {"name": "<b>notes</b>.txt", "mimeType": "text/plain", "buffer": b"no sound at all"})
     page.wait_for_selector("#error:visible")
     assert "found no" in page.inner_text("#error") and page.is_enabled("#listen")
+    assert page.inner_text("#word") != "four" and not page.locator("#events li").count()  # nothing of the sound before
     choose(page, "nine")  # and the page goes on
     word(page, "nine")
     assert page.is_hidden("#error")

@@ -1,6 +1,7 @@
 """FLAC, Ogg, MP3 and other formats, decoded by the package soundfile (extra ``audio``)."""
 
 import io
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import IO
 
@@ -158,21 +159,25 @@ class ForwardDecoder:
 
     def rewind(self) -> None:
         self.coming, self.position = self.blocks(), 0  # the blocks that follow; of the first sample in them
-        self.last = np.zeros(0, np.float32)  # the samples before it
+        self.kept: deque[np.ndarray] = deque()  # the blocks before it
+        self.start = 0  # of the first sample in those
 
     def fetch(self, start: int, stop: int) -> np.ndarray:
         """Return the samples [start, stop), mono: (stop - start,)."""
-        if start < self.position - len(self.last):
+        if start < self.start:
             self.rewind()
-        while self.position < stop and self.advance():
+        while self.position < stop and self.advance(start):
             pass
-        kept = self.position - len(self.last)  # where the last samples start
         expect(self.position >= stop, f"{self.name}: truncated while it was being read")
-        return self.last[start - kept : stop - kept]
+        return np.concatenate(self.kept)[start - self.start : stop - self.start]
 
-    def advance(self) -> int:
-        """Decode the next samples and return their number, 0 at the end."""
-        new = next(self.coming, ())
-        self.last = np.concatenate([self.last[-KEPT:], np.asarray(new, np.float32)])
+    def advance(self, needed: int = ENDLESS) -> bool:
+        """Decode the next block, if there is one. Forget blocks before `KEPT` samples and before the sample needed."""
+        new = next((block for block in self.coming if len(block)), None)
+        if new is None:
+            return False
+        self.kept.append(new.astype(np.float32))
         self.position += len(new)
-        return len(new)
+        while self.start + len(self.kept[0]) <= min(needed, self.position - KEPT):
+            self.start += len(self.kept.popleft())
+        return True

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import MinirepError, expect
 from .compressed import DELAY, ForwardDecoder, Section, Unreadable
 from .formats import HEAD, find_mp3
-from .recording import BLOCK, CUT, LOWEST, Recording, unit_scale, whole_rate
+from .recording import CUT, LOWEST, Recording, unit_scale, whole_rate
 
 DEMUXERS = "aac,ac3,aiff,amr,ape,asf,au,avi,caf,eac3,flac,matroska,webm,mov,mp4,mp3,nistsphere,ogg,tta,voc,w64,wav,wv"
 MATROSKA_DURATION = re.compile(rb"^\x1aE\xdf\xa3.*\x44\x89[\x84\x88]", re.DOTALL)  # else FFmpeg guesses it
@@ -37,29 +37,19 @@ def read_container(file: IO[bytes], size: int, name: str, partial: bool) -> Reco
             return av.open(section, options=OPTIONS)
 
     def blocks() -> Iterator[np.ndarray]:
-        """Yield all samples, mono, in blocks of at least `BLOCK`, except for the last block."""
-        pieces, waiting, failed = [], 0, None
+        """Yield all samples, mono, frame by frame."""
         try:
             with open_container() as container:
                 for frame in _frames(container, av.error.InvalidDataError):
                     change = f"{name}: found a change to {_form(frame)}, expected {form}: ffmpeg -i FILE out.wav"
                     expect(_form(frame) == form, change)  # FFmpeg's program converts this
-                    pieces.append(_mono(frame))
-                    waiting += len(pieces[-1])
-                    if waiting >= BLOCK:
-                        yield np.concatenate(pieces)
-                        pieces, waiting = [], 0
+                    yield _mono(frame)
             if section.failed:
                 raise section.failed
         except MinirepError:
             raise
         except Exception as error:  # PyAV lets through what Python raises inside it, too
-            failed = error
-        if pieces:
-            yield np.concatenate(pieces)
-        if failed:
-            reason = getattr(failed, "strerror", failed)
-            raise MinirepError(f"{name}: damaged ({reason}){CUT}") from failed
+            raise MinirepError(f"{name}: damaged ({getattr(error, 'strerror', error)}){CUT}") from error
 
     try:
         with open_container() as container:

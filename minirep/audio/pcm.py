@@ -3,16 +3,15 @@
 `minirep.audio.wav` decodes the samples. For files, see `minirep.audio.open`.
 """
 
-import io
-import struct
 import time
+from typing import Any
 
 import numpy as np
 
 from ..errors import MinirepError, expect, warn
 from .formats import HEAD, frame, recognise
 from .recording import ENDLESS
-from .wav import FLOAT, MAX_CHUNKS, PCM, WavLayout, wav_layout
+from .wav import FLOAT, PCM, WavLayout, wav_layout
 
 RAW = {"s16le": (PCM, 2), "f32le": (FLOAT, 4)}  # name: (WAV format tag, bytes a sample)
 CHUNK = 1 << 14  # most bytes read at a time
@@ -21,6 +20,32 @@ QUIET = 1 / 128  # of full scale: samples without sound do not exceed it
 CLIPPED = 0.99  # of full scale: samples at the limits of their type exceed it
 LOOKED_AT = 1 << 16  # bytes of raw samples that are checked: 2 s of s16le at 16 kHz
 DECODE = ": ffmpeg -i FILE -f wav - | minirep listen"
+
+
+def _arrived(file, most: int) -> bytes:
+    """Read at least one byte, unless the stream has ended."""
+    while (new := file.read(most)) is None:  # a pipe that does not wait
+        time.sleep(0.01)
+    return new
+
+
+class _Beginning:
+    """The beginning of a stream, in which `wav_layout` can seek. It reads no more of the stream than is requested."""
+
+    def __init__(self, file):
+        self.file, self.content, self.position = file, bytearray(), 0
+
+    def seek(self, position: int) -> None:
+        self.position = position
+
+    def read(self, count: int) -> bytes:
+        end = self.position + count
+        expect(end <= MAX_HEADER, f"standard input: found a WAV header of more than {MAX_HEADER} bytes")
+        while (missing := end - len(self.content)) > 0 and (new := _arrived(self.file, missing)):
+            self.content += new
+        found = bytes(self.content[self.position : end])
+        self.position += len(found)
+        return found
 
 
 class Pcm:
@@ -37,12 +62,15 @@ class Pcm:
         self._quiet = self._pace = self._spectrum = ""  # what may be wrong if no event is found
         self._level: list[np.ndarray] | None = []  # samples whose level is not checked yet; None: it was reported
         self._sound = False  # whether any were loud enough to hold sound
-        begin = b"" if coding in RAW else self._read_exactly(12, may_end=True)
+        beginning: Any = _Beginning(file)  # for `wav_layout`, a file
+        begin = b"" if coding in RAW else beginning.read(12)
         if frame(begin):  # of MP3 or AAC, perhaps: only the next ones can tell
-            begin += self._read_exactly(HEAD, may_end=True)
+            begin += beginning.read(HEAD)
         kind = recognise(begin)
         if kind == "WAV":
-            coding, wav = "wav", self._read_header(begin)
+            coding, wav = "wav", wav_layout(beginning, None, "standard input")
+            if wav is None or not wav.width:
+                raise MinirepError(f"standard input: found a compressed WAV, expected integers or floats{DECODE}")
             found = f"found a WAV at {wav.rate} Hz with {wav.channels} channels"
             agrees = rate in (None, wav.rate) and channels in (None, wav.channels)
             expected = f"expected {rate or wav.rate} Hz and {channels or wav.channels}"
@@ -58,7 +86,7 @@ class Pcm:
 
     def read(self) -> np.ndarray | None:
         """Return the mono samples (n,) float32 that have arrived; None at the end. An incomplete sample is omitted."""
-        new = self._read_some(min(CHUNK, self._left + 13)) if self._left else b""
+        new = _arrived(self._file, min(CHUNK, self._left + 13)) if self._left else b""
         new, after = new[: self._left], new[self._left :]  # what has come with the last samples
         self._left -= len(new)
         if "WAV" in (recognise(after), recognise(after[1:])):
@@ -129,38 +157,6 @@ class Pcm:
         """Note in `doubt` that the rate may be wrong, if a live source delivers ``found`` samples per second."""
         if self.coding != "wav" and not 0.9 < found / self.rate < 1.1 and found < 7 * self.rate:
             self._pace = f"{found:.0f} samples arrive in a second: if the sound is live, is --rate {self.rate} right?"
-
-    def _read_some(self, most: int) -> bytes:
-        """Read at least one byte, unless the stream has ended."""
-        while (new := self._file.read(most)) is None:  # a pipe that does not wait
-            time.sleep(0.01)
-        return new
-
-    def _read_exactly(self, count: int, may_end: bool = False) -> bytes:
-        pieces, missing = [], count
-        while missing and (new := self._read_some(missing)):
-            pieces.append(new)
-            missing -= len(new)
-        whole = may_end or not missing
-        expect(whole, "standard input: found no samples up to its end, expected a WAV's 'data' chunk")
-        return b"".join(pieces)
-
-    def _read_header(self, begin: bytes) -> WavLayout:
-        """Read the header of a WAV, up to the start of its samples."""
-        header, order = bytearray(begin + self._read_exactly(12 - len(begin))), ">" if begin[:4] == b"RIFX" else "<"
-        for _ in range(MAX_CHUNKS):
-            chunk = self._read_exactly(8)
-            header += chunk
-            kind, length = struct.unpack(order + "4sI", chunk)
-            if kind == b"data":
-                break
-            short = len(header) + length <= MAX_HEADER
-            expect(short, f"standard input: found a WAV header of more than {MAX_HEADER} bytes")
-            header += self._read_exactly(length + length % 2)
-        wav = wav_layout(io.BytesIO(header), None, "standard input")
-        if wav is None or not wav.width:
-            raise MinirepError(f"standard input: found a compressed WAV, expected integers or floats{DECODE}")
-        return wav
 
 
 @np.errstate(over="ignore", invalid="ignore")

@@ -5,6 +5,7 @@ used, so that ``minirep --help`` is fast.
 """
 
 import argparse
+import contextlib
 import importlib.util
 import os
 import sys
@@ -12,7 +13,7 @@ import warnings
 
 from .. import __version__
 from ..errors import MinirepError
-from .terminal import complain, report_warnings
+from .terminal import Progress, complain, report_warnings
 
 PACKAGE = __package__.partition(".")[0]
 COMMANDS = {  # name: (module, what it does)
@@ -58,6 +59,9 @@ def main(argv: list[str] | None = None) -> int:
         _drop_output()
         complain(f"error: {error.filename or 'output'}: {error.strerror or error}")
         return UNUSABLE
+    finally:
+        if Progress.shown is not None:
+            Progress.shown.clear()
 
 
 def _parser(argv: list[str]) -> argparse.ArgumentParser:
@@ -82,9 +86,7 @@ def _parser(argv: list[str]) -> argparse.ArgumentParser:
 
 def _drop_output() -> None:
     """Discard the rest of stdout's buffer: it cannot be written, and Python would report that when it exits."""
-    try:
+    with contextlib.suppress(OSError, ValueError):  # not a real file, as in tests
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
-    except (OSError, ValueError):  # not a real file, as in tests
-        pass

@@ -5,6 +5,7 @@ the peak. A share above 100 % means that the compiled kernels are faster than th
 """
 
 import argparse
+import contextlib
 import os
 import statistics
 import subprocess
@@ -16,12 +17,12 @@ import numpy as np
 
 from .. import network as networks
 from ..count import costs
-from ..errors import MinirepError, MissingExtra
+from ..errors import MinirepError
 from ..files.models import read
 from ..precision import as_precision
 from ..recipe import MELS
 from ..reparam import fuse
-from .arguments import add_model_argument, add_precision
+from .arguments import at_least_one, share
 from .output import show
 from .pool import BLAS_THREADS
 from .terminal import Progress, percent, table
@@ -37,54 +38,45 @@ print(2 * 1536**3 / min(seconds))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_model_argument(parser)
-    add_precision(parser)
-    parser.add_argument("--threads", metavar="N,N...", help="numbers of threads (default: 1 and all available cores)")
-    parser.add_argument("--batch", type=int, default=1, metavar="N", help="batch size (default: 1)")
-    parser.add_argument(
-        "--repeat", type=int, default=10, metavar="N", help="runs, of which the median is taken (default: 10)"
-    )
-    parser.add_argument("--json", action="store_true", help="print a JSON object")
+    add = parser.add_argument
+    share(parser, "model", "--precision")
+    add("--threads", metavar="N,N...", help="numbers of threads (default: 1 and all available cores)")
+    add("--batch", type=at_least_one, default=1, metavar="N", help="batch size (default: 1)")
+    runs = "runs, of which the median is taken (default: 10)"
+    add("--repeat", type=at_least_one, default=10, metavar="N", help=runs)
+    share(parser, "--json")
 
 
 def run(args) -> int:
-    if args.batch < 1 or args.repeat < 1:
-        raise MinirepError(f"bench: found --batch {args.batch}, --repeat {args.repeat}; expected at least 1 of each")
     network, recipe, _, _ = read(args.model)
     network = fuse(network)
     network = as_precision(network, args.precision) if args.precision else network
     frames = recipe.frames if recipe else network.pool[0] * 32
     with np.errstate(all="ignore"):  # a network whose numbers overflow is as fast as another
-        found = measure(network, frames, args.batch, thread_counts(args.threads), args.repeat)
-    show(args, found, lines)
+        found = measure(network, frames, args.batch, args.threads, args.repeat)
+    show(args, found, lines(found))
     return 0
 
 
-def thread_counts(text) -> list[int]:
-    """Convert "1,2" to [1, 2]; by default, return 1 and the number of available cores."""
-    try:
-        from ..fast.threads import allowed_threads
-    except ImportError:  # without Numba there is nothing to choose
-        return [1]
-    if text is None:
-        return sorted({1, allowed_threads()})
-    return [allowed_threads(number.strip()) for number in text.split(",")]
+def measure(network, frames: int, batch: int, wanted, repeat: int) -> dict:
+    """Measure all stages: NumPy with its own threads, then the compiled backend with each number of threads.
 
-
-def measure(network, frames: int, batch: int, threads: list[int], repeat: int) -> dict:
-    """Measure all stages: NumPy with its own threads, then the compiled backend with each number of threads."""
+    These are the numbers in ``wanted``, such as "1,2"; by default, 1 and the number of available cores.
+    """
     x = np.random.default_rng(0).normal(-5.0, 3.0, (batch, frames, MELS)).astype(network.dtype)
     ways: list[tuple] = [("numpy", None, partial(networks.stages, network, x), partial(networks.forward, network, x))]
-    try:
+    threads = [1]
+    with contextlib.suppress(ImportError):  # without Numba there is nothing to choose
         from ..fast import CompiledNetwork, available
+        from ..fast.threads import allowed_threads
 
+        threads = [allowed_threads(n.strip()) for n in wanted.split(",")] if wanted else sorted({1, allowed_threads()})
         for n in threads if available(network) else ():
             fast = CompiledNetwork(network, n)
             ways.append(("numba", n, partial(fast.stages, x), partial(fast, x)))
-    except (ImportError, MissingExtra):
-        pass
     progress = Progress(len(ways) + len(threads))
     work = {row.name: 2 * batch * row.multiply_adds for row in costs(network, frames)}
+    work["whole"] = sum(work.values())
     peaks = {}
     for n in threads:
         peaks[n] = peak(n)
@@ -93,13 +85,12 @@ def measure(network, frames: int, batch: int, threads: list[int], repeat: int) -
     for backend, n, stages, forward in ways:
         parts = []
         for name, seconds in times_of(stages, forward, repeat).items():
-            flops = work.get(name, sum(work.values())) / seconds
+            flops = work[name] / seconds
             share = flops / peaks[n] if n else None  # NumPy chooses its own number of threads
             parts.append({"name": name, "seconds": seconds, "flops": flops, "share_of_peak": share})
         results.append({"backend": backend, "threads": n, "parts": parts})
         progress.step()
-    progress.clear()
-    found = {"frames": frames, "batch": batch, "multiply_adds": sum(work.values()) // 2}
+    found = {"frames": frames, "batch": batch, "multiply_adds": work["whole"] // 2}
     return found | {"peak_flops": {str(n): value for n, value in peaks.items()}, "results": results}
 
 
@@ -107,15 +98,12 @@ def times_of(stages, forward, repeat: int) -> dict[str, float]:
     """Return {part: median of its seconds}; the whole pass is timed by itself, and includes the heads."""
     forward()  # compiles, packs weights and allocates
     times: dict[str, list[float]] = {}
-    for _ in range(repeat):
-        start = time.perf_counter()
-        for name, _ in stages():
-            times.setdefault(name, []).append(time.perf_counter() - start)
+    for parts in (stages, lambda: [("whole", forward())]):
+        for _ in range(repeat):
             start = time.perf_counter()
-    for _ in range(repeat):
-        start = time.perf_counter()
-        forward()
-        times.setdefault("whole", []).append(time.perf_counter() - start)
+            for name, _ in parts():
+                times.setdefault(name, []).append(time.perf_counter() - start)
+                start = time.perf_counter()
     return {name: statistics.median(seconds) for name, seconds in times.items()}
 
 

@@ -3,7 +3,7 @@
 import argparse
 
 from ..files.bundle import bundle
-from .arguments import add_half
+from .arguments import share
 from .output import refuse_source, report
 
 
@@ -13,10 +13,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "classify and listen, needs no other file and writes none."
     )
     parser.add_argument("source", metavar="MODEL", help="model.npz, .safetensors, checkpoint.pyth, digits or sounds")
-    parser.add_argument(
-        "-o", "--output", required=True, metavar="APP", help="the program to write, such as app.pyz, or -"
-    )
-    add_half(parser)
+    share(parser, "--output", metavar="APP", help="the program to write, such as app.pyz, or -")
+    share(parser, "--half")
 
 
 def run(args) -> int:

@@ -6,19 +6,19 @@ import io
 import json
 import os
 import sys
+from collections.abc import Generator, Iterator
 from importlib import resources
 from pathlib import Path
 
 from ..classify import Classifier, Prediction
-from ..errors import MinirepError
+from ..errors import expect
 from ..files.models import load, read
 from ..files.write import irregular
 from ..text import cells, pad, printable, shorten
 from . import timeline
-from .arguments import add_backend, add_model, add_precision, add_views, at_least_one
-from .pool import add_jobs, answers
-from .terminal import BLOCKS, JsonArray, Progress, Report, bar, can_show, columns, complain, percent, say, say_row
-from .work import Work
+from .arguments import at_least_one, share
+from .pool import Work, answers
+from .terminal import bar, columns, complain, percent, say, say_array, say_row
 
 # Suffixes of sound files in a folder. A file that is named on the command line may have any suffix.
 EXTENSIONS = (
@@ -30,85 +30,73 @@ TOP = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "files", nargs="*", metavar="FILE|FOLDER", help="sound files, folders of them, or - for a WAV on standard input"
-    )
-    parser.add_argument(
-        "--demo", action="store_true", help="classify clips that ship with minirep: ten digits, or for sounds twelve"
-    )
-    add_model(parser)
-    parser.add_argument(
-        "--top",
-        type=at_least_one,
-        metavar="N",
-        help=f"print the N most probable classes of each file (default: {TOP}; 1 in the table of several files)",
-    )
+    add = parser.add_argument
+    sources = "sound files, folders of them, or - for a WAV on standard input"
+    add("files", nargs="*", metavar="FILE|FOLDER", help=sources)
+    demo = "classify clips that ship with minirep: ten digits, or for sounds twelve"
+    add("--demo", action="store_true", help=demo)
+    share(parser, "--model")
+    top = f"print the N most probable classes of each file (default: {TOP}; 1 in the table of several files)"
+    add("--top", type=at_least_one, metavar="N", help=top)
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="print a JSON array with an object for each file")
+    share(form, "--json", help="print a JSON array with an object for each file")
     form.add_argument("--csv", action="store_true", help="print CSV: file,head,rank,label,probability")
-    add_views(parser)
-    parser.add_argument("--partial", action="store_true", help="classify what is left of a truncated file")
-    add_backend(parser)
-    add_precision(parser)
-    add_jobs(parser)
+    share(parser, "--views")
+    add("--partial", action="store_true", help="classify what is left of a truncated file")
+    share(parser, "--backend", "--precision")
+    share(parser.add_mutually_exclusive_group(), "--jobs", "--dask")
     timeline.add_arguments(parser)
 
 
 def run(args) -> int:
-    if args.demo == bool(args.files):
-        raise MinirepError("classify: expected either files and folders or --demo")
+    expect(args.demo != bool(args.files), "classify: expected either files and folders or --demo")
     sources, failed = demo_clips(args.model) if args.demo else find_sounds(args.files)
     timeline.check(args, sources)
-    elsewhere = args.jobs > 1 or args.dask is not None
-    if elsewhere and (args.timeline or any(path == "-" for _, path in sources)):
-        raise MinirepError("--jobs and --dask cannot be combined with --timeline or standard input")
+    elsewhere, here = args.jobs > 1 or args.dask is not None, args.timeline or any(path == "-" for _, path in sources)
+    expect(not (elsewhere and here), "--jobs and --dask cannot be combined with --timeline or standard input")
     clf = load(args.model, args.backend, threads=1 if args.jobs > 1 else None, precision=args.precision)
+    stdin = getattr(sys.stdin, "buffer", io.BytesIO())  # sys.stdin is None if the parent process has closed it
+    sources = [(name, stdin if path == "-" else path) for name, path in sources]
     if args.timeline:
-        sounds = [(name, _standard_input() if path == "-" else path) for name, path in sources]
-        return timeline.run(args, clf, sounds, failed)
-    total = len(sources) + len(failed)
-    report = _report(args, [name for name, _ in sources], clf)
-    for name, reason in failed:
-        complain(f"{printable(name)}: {reason}")
-        report.fail(name, reason)
-    right, progress = 0, Progress(len(sources))
-    files = [_standard_input() if path == "-" else path for _, path in sources]
-    try:
-        found = answers(Work(clf, args.views, args.partial), files, args.jobs, args.dask)
-        with contextlib.closing(found):
-            for (name, _), answer in zip(sources, found):
-                progress.clear()
-                if isinstance(answer, str):
-                    failed.append((name, answer))
-                    complain(f"{printable(name)}: {answer}")
-                    report.fail(name, answer)
-                else:
-                    prediction = Prediction(answer, clf.labels)
-                    right += prediction.top(1)[0][0] == demo_label(name)
-                    report.add(name, prediction)
-                progress.step()
-    finally:
-        progress.clear()
-    report.close()
+        return timeline.run(args, clf, sources, failed)
+    total, right = len(sources) + len(failed), list[str]()
+    found = _classified(args, clf, sources, failed, right)
+    names = [name for name, _ in sources]
+    with contextlib.closing(found):
+        if args.json:
+            print_json(found, args.top or TOP)
+        elif args.csv:
+            print_csv(found, args.top or TOP)
+        elif len(names) > 1 and args.top is None:
+            print_lines(found, names, clf)
+        else:
+            print_table(found, args.top or TOP)
     if args.demo:
-        say(f"{right} of {len(sources)} right", sys.stderr if args.json or args.csv else None)
+        say(f"{len(right)} of {total} right", sys.stderr if args.json or args.csv else None)
     elif failed and total > 1:
         complain(f"{len(failed)} of {total} failed")
     return 1 if failed else 0
 
 
-def _report(args, names: list[str], clf: Classifier):
-    if args.json:
-        return JsonReport(args.top or TOP)
-    if args.csv:
-        return CsvReport(args.top or TOP)
-    if len(names) > 1 and args.top is None:
-        return LineReport(names, clf)
-    return TableReport(args.top or TOP)
+def _classified(args, clf: Classifier, sources: list, failed: list, right: list[str]) -> Generator[tuple, None, None]:
+    """Yield (name, `Prediction`, or the reason why there is none) of each file.
 
-
-def _standard_input():
-    return io.BytesIO() if sys.stdin is None else sys.stdin.buffer  # the parent process may have closed it
+    Failures are reported to stderr, and added to ``failed``. The demo clips that are recognized are added to ``right``.
+    """
+    for name, reason in tuple(failed):
+        complain(f"{printable(name)}: {reason}")
+        yield name, reason
+    found = answers(Work(clf, args.views, args.partial), [source for _, source in sources], args.jobs, args.dask)
+    for (name, _), answer in zip(sources, found):
+        if isinstance(answer, str):
+            failed.append((name, answer))
+            complain(f"{printable(name)}: {answer}")
+            yield name, answer
+        else:
+            prediction = Prediction(answer, clf.labels)
+            if prediction.top(1)[0][0] == demo_label(name):
+                right.append(name)
+            yield name, prediction
 
 
 def demo_clips(model=None):
@@ -116,8 +104,7 @@ def demo_clips(model=None):
     recipe = read(model).recipe
     name = "demo-sounds" if recipe is not None and recipe.name == "sounds" else "demo"
     folder = Path(str(resources.files("minirep").joinpath(f"data/{name}")))
-    if not folder.is_dir():
-        raise MinirepError("the demo clips are not part of this bundle; expected files or folders")
+    expect(folder.is_dir(), "the demo clips are not part of this bundle; expected files or folders")
     names = sorted(path.stem for path in folder.glob("*.wav")) if name == "demo-sounds" else DEMO
     return [(f"{name}.wav", str(folder / f"{name}.wav")) for name in names], []
 
@@ -160,82 +147,67 @@ def sounds_under(folder: str) -> tuple[list[str], list[OSError]]:
     return sorted(found), errors
 
 
-class TableReport(Report):
-    """A report for people: a table of the most probable classes of each file."""
-
-    def __init__(self, top: int):
-        self.top = top
-        self.blocks = can_show(BLOCKS, sys.stdout)
-        self.width = min(100, columns(sys.stdout) or 80)
-
-    def add(self, name: str, prediction: Prediction) -> None:
+def print_table(found: Iterator[tuple], top: int) -> None:
+    """Print, for people, a table of the most probable classes of each file."""
+    width = min(100, columns() or 80)
+    for name, prediction in _predictions(found):
         say(printable(name))
         for head in prediction.probabilities:
-            rows = [(printable(label), p) for label, p in prediction.top(self.top, head)]
+            rows = [(printable(label), p) for label, p in prediction.top(top, head)]
             if len(prediction.probabilities) > 1:
                 say(f" {head}")
             widest = min(40, max(cells(label) for label, _ in rows))
             for label, p in rows:
                 line = f"  {pad(shorten(label, widest), widest)}  {percent(p)}  "
-                say((line + bar(p, self.width - cells(line) - 1, self.blocks)).rstrip())
+                say((line + bar(p, width - cells(line) - 1)).rstrip())
 
 
-class LineReport(TableReport):
-    """A report for people on many files: one line per file, with the most probable class of every head."""
-
-    def __init__(self, names: list[str], clf: Classifier):
-        super().__init__(1)
-        widest = [max(cells(printable(label)) for label in labels) for labels in clf.labels.values()]
-        self.labels = [min(label, 30) for label in widest]
-        self.name = max(cells(printable(name)) for name in names)
-        self.bar = 20
-        width = columns(sys.stdout)
-        if width is not None:  # on a terminal, names that are too long lose their beginning
-            room = width - sum(13 + label for label in self.labels) - 1
-            self.bar = 20 if self.name + 20 * len(self.labels) <= room else 8
-            self.name = min(self.name, max(20, room - self.bar * len(self.labels)))
-
-    def add(self, name: str, prediction: Prediction) -> None:
-        line = pad(shorten(printable(name), self.name, start=True), self.name)
-        for head, width in zip(prediction.probabilities, self.labels):
+def print_lines(found: Iterator[tuple], names: list[str], clf: Classifier) -> None:
+    """Print, for people, one line per file, with the most probable class of every head."""
+    labels = [min(30, max(cells(printable(label)) for label in labels)) for labels in clf.labels.values()]
+    longest, wide = max(cells(printable(name)) for name in names), 20  # columns of the names and of each bar
+    screen = columns()
+    if screen is not None:  # on a terminal, names that are too long lose their beginning
+        room = screen - sum(13 + label for label in labels) - 1
+        wide = 20 if longest + 20 * len(labels) <= room else 8
+        longest = min(longest, max(20, room - wide * len(labels)))
+    for name, prediction in _predictions(found):
+        line = pad(shorten(printable(name), longest, start=True), longest)
+        for head, width in zip(prediction.probabilities, labels):
             ((label, p),) = prediction.top(1, head)
-            filled = pad(bar(p, self.bar, self.blocks), self.bar)
-            line += f"  {pad(shorten(printable(label), width), width)}  {percent(p)}  {filled}"
+            line += f"  {pad(shorten(printable(label), width), width)}  {percent(p)}  {pad(bar(p, wide), wide)}"
         say(line.rstrip())
 
 
-class JsonReport(JsonArray):
-    """A report for programs: [{"file", "heads": {head: [{"label", "probability"}, ...]}}, {"file", "error"}, ...].
+def print_json(found: Iterator[tuple], top: int) -> None:
+    """Print [{"file", "heads": {head: [{"label", "probability"}, ...]}}, {"file", "error"}, ...] for programs.
 
     Everything beyond ASCII is escaped, so that os.fsencode restores the bytes of file names that are not valid text.
     """
 
-    def __init__(self, top: int):
-        super().__init__()
-        self.top = top
-
-    def add(self, name: str, prediction: Prediction) -> None:
+    def entry(name: str, prediction: Prediction | str) -> dict:
+        if isinstance(prediction, str):
+            return {"file": name, "error": prediction}
         heads = {
-            head: [{"label": label, "probability": _digits(p)} for label, p in prediction.top(self.top, head)]
+            head: [{"label": label, "probability": _digits(p)} for label, p in prediction.top(top, head)]
             for head in prediction.probabilities
         }
-        self.put(json.dumps({"file": name, "heads": heads}, allow_nan=False))
+        return {"file": name, "heads": heads}
 
-    def fail(self, name: str, reason: str) -> None:
-        self.put(json.dumps({"file": name, "error": reason}))
+    say_array(json.dumps(entry(*each), allow_nan=False) for each in found)
 
 
-class CsvReport(Report):
-    """A report for programs and spreadsheets: a row per class, the most probable first; failures are on stderr only."""
-
-    def __init__(self, top: int):
-        self.top = top
-        say_row("file", "head", "rank", "label", "probability")
-
-    def add(self, name: str, prediction: Prediction) -> None:
+def print_csv(found: Iterator[tuple], top: int) -> None:
+    """Print a row per class, the most probable first, for programs and spreadsheets; failures are on stderr only."""
+    say_row("file", "head", "rank", "label", "probability")
+    for name, prediction in _predictions(found):
         for head in prediction.probabilities:
-            for rank, (label, p) in enumerate(prediction.top(self.top, head), 1):
+            for rank, (label, p) in enumerate(prediction.top(top, head), 1):
                 say_row(name, head, rank, label, _digits(p))
+
+
+def _predictions(found: Iterator[tuple]) -> Iterator[tuple[str, Prediction]]:
+    return ((name, prediction) for name, prediction in found if isinstance(prediction, Prediction))
 
 
 def _digits(p: float) -> float:

@@ -6,13 +6,13 @@ from pathlib import Path
 from ..errors import MinirepError
 from ..files.models import read
 from ..reparam import fuse
-from .arguments import add_output
+from .arguments import share
 from .output import write
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="CHECKPOINT", help="checkpoint.pyth, model.npz or .safetensors")
-    add_output(parser)
+    share(parser, "--output", "--half")
     parser.add_argument("--keep-branches", action="store_true", help="do not merge the branches and batch norms")
     names = "a text file with one class name per line, in index order; HEAD=FILE for a model with several heads"
     parser.add_argument("--labels", action="append", default=[], metavar="FILE", help=names)

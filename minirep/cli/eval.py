@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import csv
 import io
-import json
 import math
 import os
 import re
@@ -13,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..classify import Classifier
-from ..errors import MinirepError
+from ..errors import expect
 from ..evaluate.manifest import Clip, read_manifest
 from ..evaluate.measures import Measures, calibration, confusion, measure
 from ..evaluate.predictions import Predictions, heading
@@ -21,10 +20,10 @@ from ..figures import draw_calibration, draw_confusion, picture_format
 from ..files.models import load, model_path
 from ..files.write import replacing, sha256, writable
 from ..text import as_cell, printable, shorten
-from .arguments import add_backend, add_model, add_precision, add_views
-from .pool import add_jobs, answers
-from .terminal import Progress, complain, percent, say, table
-from .work import Work
+from .arguments import share
+from .output import show
+from .pool import Work, answers
+from .terminal import complain, percent, table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,21 +32,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "path,label,head. Paths are relative to its folder. With --predictions, an interrupted run resumes where it "
         "stopped. With several heads, each gets its own files: FILE-head.csv."
     )
-    parser.add_argument("manifest", metavar="MANIFEST", help="a CSV file of recordings and their labels")
-    add_model(parser)
-    parser.add_argument("--json", action="store_true", help="print all results as a JSON object")
-    parser.add_argument(
-        "--predictions",
-        metavar="CSV",
-        help="write all probabilities to this file; recordings that it already holds are skipped",
-    )
-    parser.add_argument("--confusion", metavar="CSV", help="write the confusion matrix")
-    parser.add_argument("--confusion-picture", metavar="PICTURE", help="draw the confusion matrix (.png, .svg, .pdf)")
-    parser.add_argument("--calibration-picture", metavar="PICTURE", help="draw the reliability diagram")
-    add_views(parser)
-    add_backend(parser)
-    add_precision(parser)
-    add_jobs(parser)
+    add = parser.add_argument
+    add("manifest", metavar="MANIFEST", help="a CSV file of recordings and their labels")
+    share(parser, "--model")
+    share(parser, "--json", help="print all results as a JSON object")
+    predictions = "write all probabilities to this file; recordings that it already holds are skipped"
+    add("--predictions", metavar="CSV", help=predictions)
+    add("--confusion", metavar="CSV", help="write the confusion matrix")
+    add("--confusion-picture", metavar="PICTURE", help="draw the confusion matrix (.png, .svg, .pdf)")
+    add("--calibration-picture", metavar="PICTURE", help="draw the reliability diagram")
+    share(parser, "--views", "--backend", "--precision")
+    share(parser.add_mutually_exclusive_group(), "--jobs", "--dask")
 
 
 def run(args) -> int:
@@ -71,11 +66,7 @@ def run(args) -> int:
             _write(outputs[head], labels, p, truth, head if len(clf.labels) > 1 else "")
     rows = len(faults) + sum(len(clip.truth) for clip in clips)
     failed = rows - sum(measures.clips for measures in measured.values())
-    if args.json:
-        say(json.dumps(_as_json(args, model, clf, measured, failed), indent=1, allow_nan=False))
-    else:
-        for line in _lines(clf, measured):
-            say(line)
+    show(args, _as_json(args, model, clf, measured, failed), _lines(clf, measured))
     if failed:
         complain(f"{failed} of {rows} rows failed")
     return 1 if failed else 0
@@ -96,10 +87,10 @@ def _check_outputs(args, paths: list[str]) -> None:
     taken = {os.path.realpath(path) for path in (args.manifest, args.model) if path}
     for path in [*paths, *filter(None, [args.predictions])]:
         place = os.path.realpath(path)
-        if place in taken:
-            raise MinirepError(f"{printable(path)}: is an input file or is named twice; expected another output file")
-        if writable(path) is None:
-            raise MinirepError(f"{path}: found standard output, where eval prints its results; expected a file")
+        named = f"{printable(path)}: is an input file or is named twice; expected another output file"
+        expect(place not in taken, named)
+        printed = f"{path}: found standard output, where eval prints its results; expected a file"
+        expect(writable(path) is not None, printed)
         taken.add(place)
 
 
@@ -119,48 +110,37 @@ def _write(outputs: dict[str, str], labels, p: np.ndarray, truth: np.ndarray, ti
 
 
 def _classify(args, clf: Classifier, model: str, clips: list[Clip]) -> dict[tuple[str, str], np.ndarray]:
-    """Return {(clip's path, head): probabilities}, from the file of predictions if it has them."""
-    if not args.predictions:
-        found = {}
-
-        def keep(clip, probabilities):
-            found.update({(clip.path, head): probabilities[head] for head in clip.truth})
-
-        _classify_rest(args, clf, clips, keep)
-        return found
-    first = heading(model, args.views or clf.recipe.views, os.path.dirname(args.manifest), args.predictions)
-    with Predictions(args.predictions, first, clf.labels, clf.network.dtype) as predictions:
-        rest = [clip for clip in clips if any((clip.path, head) not in predictions.found for head in clip.truth)]
+    """Return {(clip's path, head): probabilities}; those in the file of predictions are not computed again."""
+    with contextlib.ExitStack() as stack:
+        found: dict[tuple[str, str], np.ndarray] = {}
+        if args.predictions:
+            first = heading(model, args.views or clf.recipe.views, os.path.dirname(args.manifest), args.predictions)
+            file = stack.enter_context(Predictions(args.predictions, first, clf.labels, clf.network.dtype))
+            found = {key: p for key, (_, p) in file.found.items()}
+        rest = [clip for clip in clips if any((clip.path, head) not in found for head in clip.truth)]
         if len(rest) < len(clips):
             complain(f"{printable(args.predictions)}: has {len(clips) - len(rest)} of {len(clips)} clips already")
-        _classify_rest(args, clf, rest, predictions.add)
-        predictions.finish(clips)
-        return {key: p for key, (_, p) in predictions.found.items()}
-
-
-def _classify_rest(args, clf: Classifier, clips: list[Clip], keep) -> None:
-    """Call ``keep(clip, {head: probabilities})`` for each clip that can be read, and report the others."""
-    progress, done = Progress(len(clips)), 0
-    try:
-        work = Work(clf, args.views, pipes=False)
-        with contextlib.closing(answers(work, [clip.file for clip in clips], args.jobs, args.dask)) as found:
-            for clip, answer in zip(clips, found):
+        files, done = [clip.file for clip in rest], 0
+        answered = answers(Work(clf, args.views, pipes=False), files, args.jobs, args.dask)
+        stack.enter_context(contextlib.closing(answered))
+        try:
+            for clip, answer in zip(rest, answered):
+                done += 1
                 if isinstance(answer, str):
-                    progress.clear()
                     for line in clip.lines.values():
                         complain(f"{printable(args.manifest)}: line {line}: {printable(clip.path)}: {answer}")
-                else:
-                    keep(clip, answer)
-                done += 1
-                progress.step()
-    except KeyboardInterrupt:
-        progress.clear()
-        where = f"{printable(args.predictions)} has them; the same command goes on from there"
-        what = where if args.predictions else "with --predictions FILE, a run can be interrupted and go on later"
-        complain(f"interrupted after {done} of {len(clips)} clips: {what}")
-        raise
-    finally:
-        progress.clear()
+                    continue
+                found |= {(clip.path, head): answer[head] for head in clip.truth}
+                if args.predictions:
+                    file.add(clip, answer)
+        except KeyboardInterrupt:
+            where = f"{printable(args.predictions)} has them; the same command goes on from there"
+            what = where if args.predictions else "with --predictions FILE, a run can be interrupted and go on later"
+            complain(f"interrupted after {done} of {len(rest)} clips: {what}")
+            raise
+        if args.predictions:
+            file.finish(clips)
+        return found
 
 
 def _lines(clf: Classifier, measured: dict[str, Measures]) -> Iterator[str]:
@@ -194,20 +174,13 @@ def _number(value: float) -> str:
 
 
 def _as_json(args, model: str, clf: Classifier, measured: dict[str, Measures], failed: int) -> dict:
-    """Return all measures for programs; undefined ones, and an infinite d-prime, are null."""
-
-    def plain(value):
-        return value.item() if math.isfinite(value) else None
-
+    """Return all measures for programs; those of the classes are in a list of their own."""
     heads = {}
     for head, m in measured.items():
-        names = list(vars(m))
-        by_class = names[names.index("right") :]
-        heads[head] = {name: plain(np.asarray(getattr(m, name))) for name in names if name not in by_class}
-        heads[head]["classes"] = [
-            {"label": label} | {name: plain(getattr(m, name)[c]) for name in by_class}
-            for c, label in enumerate(clf.labels[head])
-        ]
+        values = {name: np.asarray(value).tolist() for name, value in vars(m).items()}
+        by_class = {name: values.pop(name) for name in list(values) if isinstance(values[name], list)}
+        names = ("label", *by_class)
+        heads[head] = values | {"classes": [dict(zip(names, row)) for row in zip(clf.labels[head], *by_class.values())]}
     return {
         "manifest": args.manifest, "model": args.model, "sha256": model, "views": args.views or clf.recipe.views,
         "failed": failed, "heads": heads,

@@ -8,25 +8,17 @@ from .terminal import bar, percent
 
 
 def add_event_arguments(parser) -> None:
-    parser.add_argument(
-        "--hop", type=positive, default=HOP, metavar="S", help=f"seconds between windows (default: {HOP})"
-    )
-    parser.add_argument(
-        "--threshold", type=probability, metavar="P",
-        help=f"probability that starts an event (default: the model's own, else {THRESHOLD})",
-    )  # fmt: skip
-    parser.add_argument(
-        "--smooth", type=at_least_one, default=SMOOTH, metavar="N", help=f"average over N windows (default: {SMOOTH})"
-    )
-    parser.add_argument(
-        "--cooldown", type=not_negative, default=0.0, metavar="S",
-        help="seconds after an event during which its label starts no new one (default: 0)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--gate", type=decibels, metavar="DB",
-        help="skip the network for windows below this level and count them as silence (RMS in dBFS, such as -60)",
-    )  # fmt: skip
-    parser.add_argument("--all", action="store_true", help=f"also report {' and '.join(IGNORED)} as events")
+    add = parser.add_argument
+    add("--hop", type=positive, default=HOP, metavar="S", help=f"seconds between windows (default: {HOP})")
+    starts = f"probability that starts an event (default: the model's own, else {THRESHOLD})"
+    add("--threshold", type=probability, metavar="P", help=starts)
+    smooth = f"average over N windows (default: {SMOOTH})"
+    add("--smooth", type=at_least_one, default=SMOOTH, metavar="N", help=smooth)
+    cooldown = "seconds after an event during which its label starts no new one (default: 0)"
+    add("--cooldown", type=not_negative, default=0.0, metavar="S", help=cooldown)
+    gate = "skip the network for windows below this level and count them as silence (RMS in dBFS, such as -60)"
+    add("--gate", type=decibels, metavar="DB", help=gate)
+    add("--all", action="store_true", help=f"also report {' and '.join(IGNORED)} as events")
 
 
 def make_stream(args, clf: Classifier, rate: int) -> Stream:
@@ -40,11 +32,11 @@ def as_json(event: Event) -> dict:
     return times | {"head": event.head, "label": event.label, "confidence": float(f"{event.confidence:.7g}")}
 
 
-def event_line(event: Event, blocks: bool = True, width: int = 20) -> str:
+def event_line(event: Event, width: int = 20) -> str:
     """Format an event for people, with a bar of ``width`` columns; "..." is the end of an event that continues."""
-    label = pad(shorten(printable(event.label), 30), 20)
-    filled, end = bar(event.confidence, width, blocks), "..." if event.end is None else clock(event.end)
-    return f"{clock(event.start)} - {pad(end, 10)}  {label}  {percent(event.confidence)}  {filled}".rstrip()
+    label, end = pad(shorten(printable(event.label), 30), 20), "..." if event.end is None else clock(event.end)
+    shown = f"{percent(event.confidence)}  {bar(event.confidence, width)}".rstrip()
+    return f"{clock(event.start)} - {pad(end, 10)}  {label}  {shown}"
 
 
 def clock(seconds: float) -> str:
@@ -53,5 +45,5 @@ def clock(seconds: float) -> str:
     >>> clock(3725.504)
     '1:02:05.50'
     """
-    hundredths = round(seconds * 100)
-    return f"{hundredths // 360000}:{hundredths // 6000 % 60:02}:{hundredths // 100 % 60:02}.{hundredths % 100:02}"
+    minutes, hundredths = divmod(round(seconds * 100), 6000)
+    return f"{minutes // 60}:{minutes % 60:02}:{hundredths // 100:02}.{hundredths % 100:02}"

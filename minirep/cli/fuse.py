@@ -4,13 +4,13 @@ import argparse
 
 from ..files.models import read
 from ..reparam import fuse
-from .arguments import add_output
+from .arguments import share
 from .output import write
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="MODEL", help="model.npz or .safetensors with branches")
-    add_output(parser)
+    share(parser, "--output", "--half")
 
 
 def run(args) -> int:

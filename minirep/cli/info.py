@@ -16,7 +16,7 @@ from ..network import Network
 from ..recipe import MELS, RECIPES, published_labels
 from ..reparam import fuse, is_fused, merge_only
 from ..text import pad, printable, shorten
-from .arguments import add_model_argument
+from .arguments import share
 from .output import show
 from .terminal import table
 
@@ -25,20 +25,18 @@ FIELD = 64  # columns for a value: a SHA-256 in hexadecimal, and lines of 80
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_model_argument(parser)
-    parser.add_argument(
-        "--architecture", choices=RECIPES, metavar="RECIPE",
-        help=f"describe the published full-size network of a recipe; needs no file: {', '.join(RECIPES)}",
-    )  # fmt: skip
+    share(parser, "model")
+    recipes = f"describe the published full-size network of a recipe; needs no file: {', '.join(RECIPES)}"
+    parser.add_argument("--architecture", choices=RECIPES, metavar="RECIPE", help=recipes)
     parser.add_argument("--kind", choices=KINDS, help="the kind of that network (default: rep)")
-    parser.add_argument("--json", action="store_true", help="print a JSON object")
+    share(parser, "--json")
 
 
 def run(args) -> int:
     expect(not (args.model and args.architecture), "info: expected either a model or --architecture")
     expect(args.architecture or not args.kind, "info: --kind needs --architecture; a model file has its own kind")
     info = of_published(args.architecture, KINDS[args.kind or "rep"]) if args.architecture else of_file(args.model)
-    show(args, info, lines)
+    show(args, info, lines(info))
     return 0
 
 
@@ -63,9 +61,9 @@ def describe(model: Model) -> dict:
     stored = costs(network, frames)
     published = {}
     if any(conv.bn is not None for conv in network.convs):  # the papers count batch norms
-        published["stored"] = _published(stored)
+        published["stored"] = total(stored)
     if any(len(layer.branches) > 1 for layer in network.layers):
-        published["merged"] = _published(costs(merge_only(network), frames))
+        published["merged"] = total(costs(merge_only(network), frames))
     return {
         "network": _network(network),
         "recipe": None if recipe is None else {k: v for k, v in asdict(recipe).items() if k != "heads"},
@@ -75,7 +73,9 @@ def describe(model: Model) -> dict:
         "input": [frames, MELS],
         "stored": _costs(stored),
         "fused": _costs(costs(fuse(network), frames)),
-        "published": published,
+        "published": {
+            form: {"parameters": sums.parameters, "operations": sums.published} for form, sums in published.items()
+        },
     }
 
 
@@ -103,11 +103,6 @@ def _network(network: Network) -> dict:
 def _costs(rows: list[Cost]) -> dict:
     sums = asdict(total(rows))
     return {"parts": [asdict(row) for row in rows], "total": {k: sums[k] for k in sums if k not in ("name", "shape")}}
-
-
-def _published(rows: list[Cost]) -> dict:
-    sums = total(rows)
-    return {"parameters": sums.parameters, "operations": sums.published}
 
 
 def lines(info: dict):

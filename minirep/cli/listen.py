@@ -22,10 +22,10 @@ from ..recipe import MELS
 from ..stream import Event, Stream
 from ..text import cells, pad, printable, shorten
 from . import INTERRUPTED
-from .arguments import add_backend, add_model, add_precision, at_least_one
+from .arguments import at_least_one, share
 from .events import add_event_arguments, as_json, clock, event_line, make_stream
 from .hook import LIMIT, Hook
-from .terminal import BLOCKS, bar, can_show, columns, complain, percent, say
+from .terminal import bar, columns, complain, percent, say
 
 NO_SOUND = 3  # exit status: the input ended before its first sample
 QUIET = 30.0  # seconds without an event until a likely reason is reported
@@ -40,29 +40,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"line. Ctrl-C or SIGTERM stops it. Exit status: 0 the sound ended or SIGTERM, {NO_SOUND} no sound arrived, "
         f"{INTERRUPTED} Ctrl-C."
     )
-    add_model(parser)
-    parser.add_argument(
-        "--rate", type=at_least_one, metavar="HZ", help="sample rate of raw samples (default: the model's)"
-    )
-    parser.add_argument(
-        "--format", choices=("auto", *RAW, "wav"), default="auto",
-        help="format of the input (default: WAV if it has a WAV header, else s16le)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--channels", type=at_least_one, metavar="N", help="channels of raw samples, averaged to mono (default: 1)"
-    )
+    add = parser.add_argument
+    share(parser, "--model")
+    add("--rate", type=at_least_one, metavar="HZ", help="sample rate of raw samples (default: the model's)")
+    formats = "format of the input (default: WAV if it has a WAV header, else s16le)"
+    add("--format", choices=("auto", *RAW, "wav"), default="auto", help=formats)
+    channels = "channels of raw samples, averaged to mono (default: 1)"
+    add("--channels", type=at_least_one, metavar="N", help=channels)
     add_event_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON lines on a terminal as well")
-    parser.add_argument(
-        "--exec", metavar="COMMAND", dest="command",
-        help="run a command at each start and end of an event, with the JSON line on its standard input; without a "
-        f"shell, one at a time, for at most {LIMIT:g} s",
-    )  # fmt: skip
-    parser.add_argument(
-        "--no-skip", action="store_true", help="classify every window, even if that is slower than real time"
+    share(parser, "--json", help="print JSON lines on a terminal as well")
+    command = (
+        "run a command at each start and end of an event, with the JSON line on its standard input; without a shell, "
+        f"one at a time, for at most {LIMIT:g} s"
     )
-    add_backend(parser)
-    add_precision(parser)
+    add("--exec", metavar="COMMAND", dest="command", help=command)
+    add("--no-skip", action="store_true", help="classify every window, even if that is slower than real time")
+    share(parser, "--backend", "--precision")
 
 
 def run(args) -> int:
@@ -87,24 +80,19 @@ def listen_to(args, backlog: "Backlog") -> None:
     pcm = Pcm(source, args.format, args.rate, args.channels, clf.recipe.rate)
     stream = make_stream(args, clf, pcm.rate)
     clf.probabilities(np.zeros((1, clf.recipe.frames, MELS), np.float32))  # so that the slow first run happens now
-    report = Report(LiveLines() if sys.stdout.isatty() and not args.json else JsonLines(), hook)
-    complain(introduction(pcm, stream, args.hop))
+    kind = "a WAV" if pcm.coding == "wav" else f"raw {pcm.coding}"
+    rounded = "" if math.isclose(args.hop, stream.hop) else f" ({args.hop:g} s rounded to whole frames)"
+    complain(  # so that a wrong assumption about raw samples is visible
+        f"listening to {kind}, {pcm.rate} Hz, {pcm.channels} channel{'s' * (pcm.channels > 1)}; "
+        f"windows of {stream.window:.3g} s every {stream.hop:.6g} s{rounded}"
+    )
     backlog.start(pcm)
+    report = Report(live=sys.stdout.isatty() and not args.json, hook=hook)
     try:
         listen(backlog, stream, report, patient=args.no_skip or is_file(source))
     finally:
         if hook is not None:
             hook.close()
-
-
-def introduction(pcm: Pcm, stream: Stream, hop: float) -> str:
-    """Describe the input and the windows, so that a wrong assumption about raw samples is visible."""
-    kind = "a WAV" if pcm.coding == "wav" else f"raw {pcm.coding}"
-    rounded = "" if math.isclose(hop, stream.hop) else f" ({hop:g} s rounded to whole frames)"
-    return (
-        f"listening to {kind}, {pcm.rate} Hz, {pcm.channels} channel{'s' * (pcm.channels > 1)}; "
-        f"windows of {stream.window:.3g} s every {stream.hop:.6g} s{rounded}"
-    )
 
 
 def is_file(file) -> bool:
@@ -117,7 +105,7 @@ def is_file(file) -> bool:
 
 def listen(backlog: "Backlog", stream: Stream, report: "Report", patient: bool) -> None:
     """Classify until the sound ends or is stopped. Unless ``patient``, skip windows if it is slower than real time."""
-    warnings, begin, heard = SkipWarnings(), None, False
+    begin, heard = None, False
     while True:
         late = begin is not None and time.monotonic() - begin > stream.seconds + stream.hop
         behind = late and stream.load > 1 and not patient  # if the sound paused, we are late, too
@@ -128,13 +116,12 @@ def listen(backlog: "Backlog", stream: Stream, report: "Report", patient: bool) 
         stream.feed(samples, catch_up=behind)
         report.add(stream, backlog.arrived)
         heard = heard or bool(stream.changes) or (stream.seconds > QUIET and backlog.tell_doubt())
-        warnings.look(stream)
     stream.close()
     report.add(stream, backlog.arrived, last=True)
     if not heard and not stream.changes:
         backlog.tell_doubt()
-    warnings.look(stream, finally_=True)
-    backlog.raise_error()
+    if backlog.error is not None:
+        raise backlog.error
 
 
 class Stopped(BaseException):
@@ -145,17 +132,17 @@ class Backlog:
     """Read ahead in a thread of its own, so that the source does not wait while a window is classified."""
 
     def __init__(self) -> None:
-        self._pcm: Pcm | None = None
+        self.pcm: Pcm | None = None  # from `start` on
         self.samples = 0  # number that have arrived in total
         self._blocks: deque[tuple[np.ndarray, float]] = deque()  # samples that have not been taken, and their arrival
         self.arrived = 0.0  # arrival of the last samples that were taken, in seconds since 1970
         self._waiting, self._ended = 0, False  # number of samples in the blocks; whether no more will arrive
-        self._error: Exception | None = None
-        self.stopped: int | None = None  # the signal that stopped it, if any
+        self.error: Exception | None = None  # that ended the reading
+        self.stopped: int | None = None  # the signal that stopped it, as if the sound had ended there
         self._changed = threading.Condition()
 
     def start(self, pcm: Pcm) -> None:
-        self._pcm = pcm
+        self.pcm = pcm
         threading.Thread(target=self._fill, args=[pcm], daemon=True).start()
 
     def _fill(self, pcm: Pcm) -> None:
@@ -177,13 +164,13 @@ class Backlog:
                         first = math.inf, 0
                     self._changed.wait_for(lambda: self._waiting <= BACKLOG * pcm.rate)
         except Exception as error:  # raised later, where it can be reported
-            self._error = error
+            self.error = error
         with self._changed:
             self._ended = True
             self._changed.notify()
 
     def take(self, everything: bool = False) -> np.ndarray | None:
-        """Return the next block (n,), or all that has arrived; None when the sound has ended or `stop` was called."""
+        """Return the next block (n,), or all that has arrived; None when the sound has ended or is stopped."""
         with self._changed:
             while not (self._blocks or self._ended or self.stopped):
                 self._changed.wait(0.1)  # and check again: a signal does not wake this thread up
@@ -198,21 +185,10 @@ class Backlog:
 
     def tell_doubt(self) -> bool:
         """Report a likely reason that no event was found, if there is one."""
-        doubt = self._pcm.doubt if self._pcm else ""
+        doubt = self.pcm.doubt if self.pcm else ""
         if doubt:
             complain(f"no events: {doubt}")
         return bool(doubt)
-
-    def stop(self, number: int) -> None:
-        """Stop because of this signal, as if the sound ended here."""
-        self.stopped = number
-        if self._pcm is None:
-            raise Stopped
-
-    def raise_error(self) -> None:
-        """Raise the error that ended the reading, if there was one."""
-        if self._error is not None:
-            raise self._error
 
 
 @contextlib.contextmanager
@@ -220,8 +196,10 @@ def ending_on_signals(backlog: Backlog):
     """End the sound between two windows at the first Ctrl-C or SIGTERM; a second one ends the process."""
 
     def stop(number, _):
-        backlog.stop(number)
+        backlog.stopped = number
         restore()
+        if backlog.pcm is None:
+            raise Stopped
 
     def restore():
         for number, handler in before.items():
@@ -239,41 +217,39 @@ def ending_on_signals(backlog: Backlog):
         restore()
 
 
-class SkipWarnings:
-    """Report skipped windows on stderr: at the first one, then at most every ten seconds, and at the end."""
-
-    def __init__(self):
-        self._said, self._next = 0, 0.0
-
-    def look(self, stream: Stream, finally_: bool = False) -> None:
-        """Report skipped windows, if it is time."""
-        now = time.monotonic()
-        if stream.skipped > self._said and (finally_ or now >= self._next):
-            complain(
-                f"too slow: {stream.skipped} windows skipped so far; each takes {stream.load * stream.hop:.2f} s and "
-                f"there is one every {stream.hop:.2f} s (--hop)"
-            )
-            self._said, self._next = stream.skipped, now + 10
-
-
 class Report:
-    """Print the starts and ends of events, and pass them to the command of ``--exec``."""
+    """Print the starts and ends of events, and pass them to the command of ``--exec``.
 
-    def __init__(self, lines: "JsonLines | LiveLines", hook: Hook | None):
-        self._lines, self._hook = lines, hook
+    If ``live``, they are lines for people, above a status line with the most probable labels now. Otherwise they are
+    JSON objects: {"event", "start", "end", "head", "label", "confidence", "started", "ended"}.
+    """
+
+    def __init__(self, live: bool, hook: Hook | None):
+        self._live, self._hook = live, hook
         self._started: dict[str, float] = {}  # start of each head's last event, in seconds since 1970
+        self._drawn = 0  # columns of the status line
+        self._skipped, self._due = 0, 0.0  # windows whose skipping has been reported; when it may be reported again
 
     def add(self, stream: Stream, arrived: float, last: bool = False) -> None:
         """Report the changes of the last samples, which arrived at this time."""
         origin = arrived - stream.seconds  # when the sound began, by the clock
-        self._lines.wipe()
+        if self._drawn:
+            say("\r" + " " * self._drawn + "\r", end="")
+            self._drawn = 0
         for event in stream.changes:
             entry = self.entry(event, origin)
-            say(self._lines.line(event, entry))
+            line = json.dumps(entry, allow_nan=False)
+            say(f"{(entry['ended'] or entry['started'])[11:19]}  {event_line(event, 9)}" if self._live else line)
             if self._hook is not None:
-                self._hook.add(json.dumps(entry, allow_nan=False))
-        if not last:
-            self._lines.show(stream)
+                self._hook.add(line)
+        if stream.skipped > self._skipped and (last or time.monotonic() >= self._due):
+            complain(
+                f"too slow: {stream.skipped} windows skipped so far; each takes {stream.load * stream.hop:.2f} s and "
+                f"there is one every {stream.hop:.2f} s (--hop)"
+            )
+            self._skipped, self._due = stream.skipped, time.monotonic() + 10
+        if self._live and not last:
+            self._draw(stream)
         sys.stdout.flush()
 
     def entry(self, event: Event, origin: float) -> dict:
@@ -285,47 +261,15 @@ class Report:
         entry = {"event": "end" if ended else "start"} | as_json(event)
         return entry | {"started": iso_time(self._started[event.head]), "ended": ended}
 
+    def _draw(self, stream: Stream) -> None:
+        parts = [clock(stream.seconds)]
+        for label, p in stream.heard.values():
+            parts.append(f"{pad(shorten(printable(label), 20), 20)}  {percent(p)}  {pad(bar(p, 20), 20)}")
+        line = shorten("  ".join(parts), (columns() or 80) - 1).rstrip()
+        say(line, end="")
+        self._drawn = cells(line)
+
 
 def iso_time(seconds: float) -> str:
     """Format seconds since 1970 as local time with its offset (ISO 8601)."""
     return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="milliseconds")
-
-
-class JsonLines:
-    """Lines for programs: {"event", "start", "end", "head", "label", "confidence", "started", "ended"} on each."""
-
-    def line(self, event: Event, entry: dict) -> str:
-        return json.dumps(entry, allow_nan=False)
-
-    def wipe(self) -> None:
-        pass
-
-    def show(self, stream: Stream) -> None:
-        pass
-
-
-class LiveLines:
-    """Lines for people: one per event, and below them a status line with the most probable labels now."""
-
-    def __init__(self) -> None:
-        self.blocks = can_show(BLOCKS, sys.stdout)
-        self._drawn = 0  # columns
-
-    def line(self, event: Event, entry: dict) -> str:
-        """Format an event, after the time of day."""
-        return f"{(entry['ended'] or entry['started'])[11:19]}  {event_line(event, self.blocks, 9)}"
-
-    def show(self, stream: Stream) -> None:
-        """Draw the status line."""
-        parts = [clock(stream.seconds)]
-        for label, p in stream.heard.values():
-            parts.append(f"{pad(shorten(printable(label), 20), 20)}  {percent(p)}  {pad(bar(p, 20, self.blocks), 20)}")
-        line = shorten("  ".join(parts), (columns(sys.stdout) or 80) - 1).rstrip()
-        encoding = sys.stdout.encoding or "utf-8"
-        sys.stdout.write(line.encode(encoding, "backslashreplace").decode(encoding))
-        self._drawn = cells(line)
-
-    def wipe(self) -> None:
-        """Erase the status line."""
-        sys.stdout.write("\r" + " " * self._drawn + "\r" if self._drawn else "")
-        self._drawn = 0

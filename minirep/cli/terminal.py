@@ -6,6 +6,7 @@ import shutil
 import sys
 import time
 import warnings
+from collections.abc import Iterable
 
 from ..errors import MinirepWarning
 from ..text import as_cell, cells, pad, printable
@@ -13,11 +14,13 @@ from ..text import as_cell, cells, pad, printable
 BLOCKS = " ▏▎▍▌▋▊▉█"  # eighths of a character cell, from none to all
 
 
-def say(text: str, stream=None) -> None:
+def say(text: str, stream=None, end: str = "\n") -> None:
     """Print a line to stdout, or to ``stream``. Characters that its encoding lacks are escaped."""
+    if Progress.shown is not None:
+        Progress.shown.clear()
     stream = sys.stdout if stream is None else stream
     encoding = stream.encoding or "utf-8"
-    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + end)
 
 
 def say_row(*values) -> None:
@@ -27,37 +30,17 @@ def say_row(*values) -> None:
     say(line.getvalue()[:-2])
 
 
-class Report:
-    """A report on several files. Call `add` or `fail` for each (for a timeline `begin`, `add`, `end`), then `close`."""
-
-    def fail(self, name: str, reason: str) -> None:
-        pass  # already on stderr
-
-    def end(self, failure: str | None) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
-class JsonArray(Report):
-    """A JSON array that is written to stdout entry by entry."""
-
-    def __init__(self) -> None:
-        self._before = "["
-
-    def put(self, entry: str) -> None:
-        sys.stdout.write(f"{self._before}\n{entry}")
-        self._before = ","
-
-    def close(self) -> None:
-        say("[]" if self._before == "[" else "\n]")
+def say_array(entries: Iterable[str]) -> None:
+    """Print a JSON array to stdout, each entry as soon as it is there."""
+    before = "["
+    for entry in entries:
+        say(f"{before}\n{entry}", end="")
+        before = ","
+    say("[]" if before == "[" else "\n]")
 
 
 def complain(text: str) -> None:
     """Print an error or a warning to stderr, as one line."""
-    if Progress.shown is not None:
-        Progress.shown.clear()
     sys.stdout.flush()  # if both go to the same place, this keeps their order
     say(f"minirep: {printable(text)}", sys.stderr)
 
@@ -76,31 +59,23 @@ def report_warnings() -> None:
     warnings.showwarning = show
 
 
-def can_show(characters: str, stream) -> bool:
-    """Return whether the stream's encoding has these characters."""
-    try:
-        characters.encode(stream.encoding or "utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
+def columns() -> int | None:
+    """Return the width of the terminal; None if stdout is none, so that lines can have any length."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-def columns(stream) -> int | None:
-    """Return the width of a stream's terminal; None if it has none, so that lines can have any length."""
-    return shutil.get_terminal_size().columns if stream.isatty() else None
+def bar(share: float, width: int, stream=None) -> str:
+    """Return a bar of ``share`` (0 to 1) times ``width`` columns: in ASCII if stdout, or ``stream``, lacks the blocks.
 
-
-def bar(share: float, width: int, blocks: bool = True) -> str:
-    """Return a bar of ``share`` (0 to 1) times ``width`` columns, in block characters or plain ASCII.
-
-    >>> bar(0.55, 5), bar(0.55, 5, blocks=False)
-    ('██▊', '###')
+    >>> bar(0.55, 5)
+    '██▊'
     """
-    share = min(max(share, 0.0), 1.0)
-    if not blocks:
+    try:
+        BLOCKS.encode((stream or sys.stdout).encoding or "utf-8")
+    except UnicodeEncodeError:
         return "#" * round(share * width)
     whole, eighths = divmod(round(share * width * 8), 8)
-    return BLOCKS[8] * whole + (BLOCKS[eighths] if eighths else "")
+    return BLOCKS[8] * whole + BLOCKS[eighths].strip()
 
 
 def percent(share: float) -> str:
@@ -121,7 +96,7 @@ def table(rows: list[list[str]], left: int = 2) -> list[str]:
 class Progress:
     """A progress bar on stderr, only on a terminal, and only if the work takes longer than ``patience`` seconds."""
 
-    shown: "Progress | None" = None  # the one that is drawn now
+    shown: "Progress | None" = None  # the one that is drawn now; `say` erases it, and the next step draws it again
 
     def __init__(self, total: int, patience: float = 0.5):
         self._total, self._done, self._drawn = total, 0, ""
@@ -130,19 +105,17 @@ class Progress:
 
     def step(self) -> None:
         self._done += 1
-        if self._on and self._done < self._total and time.monotonic() > self._from:
+        if self._done >= self._total:
+            self.clear()
+        elif self._on and time.monotonic() > self._from:
             width = min(40, max(10, shutil.get_terminal_size().columns - 24))
-            filled = bar(self._done / self._total, width, can_show(BLOCKS, sys.stderr))
-            Progress.shown = self
-            self._drawn = f"[{pad(filled, width)}] {self._done} of {self._total}"
-            self._write("\r" + self._drawn)
+            filled = bar(self._done / self._total, width, sys.stderr)
+            self._drawn, Progress.shown = f"[{pad(filled, width)}] {self._done} of {self._total}", self
+            sys.stderr.write("\r" + self._drawn)
+            sys.stderr.flush()
 
     def clear(self) -> None:
-        """Erase the bar, so that other lines can be printed; the next step draws it again."""
         if self._drawn:
-            self._write("\r" + " " * len(self._drawn) + "\r")
+            sys.stderr.write("\r" + " " * len(self._drawn) + "\r")
+            sys.stderr.flush()
             self._drawn, Progress.shown = "", None
-
-    def _write(self, text: str) -> None:
-        sys.stderr.write(text)
-        sys.stderr.flush()

@@ -1,16 +1,20 @@
-"""``minirep classify --timeline``: the events in long recordings, one after the other."""
+"""``minirep classify --timeline``: the events in long recordings, one after the other.
+
+Each format prints timelines, (name, seconds, events): the events come one by one, and at the end, if the file failed,
+the reason. A file that cannot even be opened has no seconds.
+"""
 
 import json
-import sys
+from collections.abc import Iterator
 
 from ..audio import Recording, open_recording
 from ..classify import Classifier
-from ..errors import MinirepError
+from ..errors import MinirepError, expect
 from ..figures import LongLogMel, draw_timeline, picture_format
 from ..stream import HOP, SMOOTH, Event, events_of
 from ..text import printable
 from .events import add_event_arguments, as_json, clock, event_line, make_stream
-from .terminal import BLOCKS, JsonArray, Progress, Report, can_show, complain, say, say_row
+from .terminal import Progress, complain, say, say_array, say_row
 
 
 def add_arguments(parser) -> None:
@@ -25,62 +29,53 @@ def check(args, sources: list) -> None:
     if not args.timeline:
         defaults = {"hop": HOP, "smooth": SMOOTH, "all": False, "cooldown": 0.0}
         for name in ("plot", "hop", "threshold", "smooth", "cooldown", "gate", "all"):
-            if getattr(args, name) != defaults.get(name):
-                raise MinirepError(f"--{name} needs --timeline")
+            expect(getattr(args, name) == defaults.get(name), f"--{name} needs --timeline")
         return
-    if args.top or args.views:
-        raise MinirepError("--timeline cannot be combined with --top or --views: it classifies every window")
+    single = args.top or args.views
+    expect(not single, "--timeline cannot be combined with --top or --views: it classifies every window")
     if args.plot:
-        if len(sources) != 1:
-            raise MinirepError(f"--plot: found {len(sources)} recordings, expected one")
+        expect(len(sources) == 1, f"--plot: found {len(sources)} recordings, expected one")
         picture_format(args.plot)
 
 
 def run(args, clf: Classifier, sources: list, failed: list) -> int:
     """Print the timelines of ``sources``, [(name, path or stream)]; ``failed``, [(name, why)], cannot be opened."""
-    report = JsonEvents() if args.json else CsvEvents() if args.csv else EventLines()
-    for name, reason in failed:
-        report.begin(name, None)
-        report.end(_tell(name, reason))
-    for name, source in sources:
-        try:
-            recording = open_recording(source, args.partial)
-        except MinirepError as error:
-            report.begin(name, None)
-            report.end(_tell(name, str(error)))
-            failed.append((name, str(error)))
-            continue
-        report.begin(name, recording)
-        try:
-            _run_one(args, clf, name, recording, report)
-        except MinirepError as error:  # such as a damaged stretch: the events before it remain
-            report.end(_tell(name, str(error)))
-            failed.append((name, str(error)))
-        else:
-            report.end(None)
-    report.close()
+    show = print_json if args.json else print_csv if args.csv else print_lines
+    show(_timelines(args, clf, sources, failed))
     return 1 if failed else 0
 
 
-def _run_one(args, clf: Classifier, name: str, recording: Recording, report) -> None:
-    stream = make_stream(args, clf, recording.rate)
-    seconds = recording.length / recording.rate
-    picture = LongLogMel(seconds, clf.recipe) if args.plot else None
-    events, progress = [], Progress(int(seconds / stream.hop) + 2)
+def _timelines(args, clf: Classifier, sources: list, failed: list) -> Iterator[tuple]:
+    """Yield the timelines; files that fail later are added to ``failed``."""
+    for name, reason in tuple(failed):
+        yield name, None, [_tell(name, reason)]
+    for name, source in sources:
+        try:
+            recording = open_recording(source, args.partial)
+            yield name, recording.length / recording.rate, _events(args, clf, name, recording, failed)
+        except MinirepError as error:
+            failed.append(name)
+            yield name, None, [_tell(name, str(error))]
+
+
+def _events(args, clf: Classifier, name: str, recording: Recording, failed: list) -> Iterator[Event | str]:
     try:
+        stream = make_stream(args, clf, recording.rate)
+        seconds = recording.length / recording.rate
+        picture = LongLogMel(seconds, clf.recipe) if args.plot else None
+        events, progress = [], Progress(int(seconds / stream.hop) + 2)
         for ended in events_of(recording, stream):
             if picture is not None and stream.log_mel is not None:
                 picture.add(stream.start, stream.log_mel)
-            if ended:
-                progress.clear()
-                report.add(ended)
-                events += ended if args.plot else []
+                events += ended
+            yield from ended
             progress.step()
-    finally:
-        progress.clear()
-    if picture is not None and stream.log_mel is not None:
-        picture.add(stream.start, stream.log_mel, last=True)
-        draw_timeline(picture, events, args.plot, printable(name))
+        if picture is not None and stream.log_mel is not None:
+            picture.add(stream.start, stream.log_mel, last=True)
+            draw_timeline(picture, events, args.plot, printable(name))
+    except MinirepError as error:  # such as a damaged stretch: the events before it remain
+        failed.append(name)
+        yield _tell(name, str(error))
 
 
 def _tell(name: str, reason: str) -> str:
@@ -90,56 +85,47 @@ def _tell(name: str, reason: str) -> str:
     return reason
 
 
-class EventLines(Report):
-    """A report for people: each file's name, and its events below, one per line."""
-
-    def __init__(self):
-        self.blocks = can_show(BLOCKS, sys.stdout)
-
-    def begin(self, name: str, recording) -> None:
-        self.count = 0
-        if recording is not None:
-            say(f"{printable(name)}: {clock(recording.length / recording.rate)}")
-
-    def add(self, events: list[Event]) -> None:
-        self.count += len(events)
+def print_lines(timelines) -> None:
+    """Print, for people, each file's name, and its events below, one per line."""
+    for name, seconds, events in timelines:
+        if seconds is not None:
+            say(f"{printable(name)}: {clock(seconds)}")
+        quiet = True
         for event in events:
-            say("  " + event_line(event, self.blocks))
-
-    def end(self, failure: str | None) -> None:
-        if not self.count and failure is None:
+            quiet = False
+            if isinstance(event, Event):
+                say("  " + event_line(event))
+        if quiet:
             say("  no events")
 
 
-class JsonEvents(JsonArray):
-    """A report for programs: [{"file", "seconds", "events": [{"start", "end", "head", "label", "confidence"} ...]} ...]
+def print_json(timelines) -> None:
+    """Print [{"file", "seconds", "events": [{"start", "end", "head", "label", "confidence"} ...]} ...].
 
     A file that failed also has an "error", after the events before the damage.
     """
 
-    def begin(self, name: str, recording) -> None:
-        entry = {"file": name} | ({} if recording is None else {"seconds": recording.length / recording.rate})
-        self.put(f'{json.dumps(entry, allow_nan=False)[:-1]}, "events": [')
-        self.between = ""
+    def begun() -> Iterator[str]:
+        """Yield the beginning of each file's object, and print the rest of it at once."""
+        for name, seconds, events in timelines:
+            entry = {"file": name} | ({} if seconds is None else {"seconds": seconds})
+            yield f'{json.dumps(entry, allow_nan=False)[:-1]}, "events": ['
+            between, error = "", ""
+            for event in events:
+                if isinstance(event, Event):
+                    say(f"{between}\n {json.dumps(as_json(event), allow_nan=False)}", end="")
+                    between = ","
+                else:
+                    error = f', "error": {json.dumps(event)}'
+            say(f"]{error}}}", end="")
 
-    def add(self, events: list[Event]) -> None:
+    say_array(begun())
+
+
+def print_csv(timelines) -> None:
+    """Print a row for each event, for programs and spreadsheets; failures are on stderr only."""
+    say_row("file", "start", "end", "head", "label", "confidence")
+    for name, _, events in timelines:
         for event in events:
-            sys.stdout.write(f"{self.between}\n {json.dumps(as_json(event), allow_nan=False)}")
-            self.between = ","
-
-    def end(self, failure: str | None) -> None:
-        sys.stdout.write("]" + ("}" if failure is None else f', "error": {json.dumps(failure)}}}'))
-
-
-class CsvEvents(Report):
-    """A report for programs and spreadsheets: a row for each event; failures are on stderr only."""
-
-    def __init__(self):
-        say_row("file", "start", "end", "head", "label", "confidence")
-
-    def begin(self, name: str, recording) -> None:
-        self.name = name
-
-    def add(self, events: list[Event]) -> None:
-        for event in events:
-            say_row(self.name, *as_json(event).values())
+            if isinstance(event, Event):
+                say_row(name, *as_json(event).values())

@@ -1,7 +1,6 @@
 """``minirep verify``: prove on your own file that merging does not change the function (`minirep.proof.verify`)."""
 
 import argparse
-import json
 import os
 import re
 import textwrap
@@ -26,8 +25,9 @@ from ..recipe import MELS, Recipe
 from ..reparam import STEPS, fuse
 from ..text import one_line, printable
 from ..tree import named_arrays
-from .arguments import add_model_argument, add_precision
-from .terminal import Progress, say, table
+from .arguments import share
+from .output import show
+from .terminal import Progress, table
 
 COLUMNS = {  # of the tables, with their meaning
     "largest": "largest absolute difference between the two outputs",
@@ -42,8 +42,6 @@ STEP_COLUMNS = {  # the largest share of the bound after one step of merging alo
     "identity": "after adding the identity to the centre tap",
     "collapse": "after multiplying two 1 x 1 convolutions with no ReLU between them",
 }
-
-
 # The start of a line about something outside its bound: the path in the tree, and the part of a block.
 NAMED = re.compile(
     r"(the merged kernel stored as )?(stem|stages|heads|probabilities)((?:\.\w+)*)"
@@ -52,26 +50,25 @@ NAMED = re.compile(
 
 
 def add_arguments(parser) -> None:
-    parser.description = (
+    purpose = (
         "Prove on your own file that merging does not change the function. Every block is run before and after each "
         "step of merging, in float32 and float64 and on every backend. The outputs must agree within a bound on "
         "rounding errors, which is computed from the weights. Exit status: 0 all agree, 1 some do not (each is named), "
         "2 unusable file."
     )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description = textwrap.fill(parser.description, 96)
-    parser.epilog = "columns:\n" + "\n".join(_legend({**COLUMNS, **STEP_COLUMNS}))
-    add_model_argument(parser, "FILE")
+    parser.description = textwrap.fill(purpose, 96)
+    parser.epilog = "columns:\n" + "\n".join(_legend(COLUMNS | STEP_COLUMNS))
+    share(parser, "model", metavar="FILE")
     other = parser.add_mutually_exclusive_group()
     other.add_argument("--merged", metavar="MODEL", help="check that this model is FILE merged, field by field")
     other.add_argument("--exported", metavar="ONNX", help="check this .onnx in ONNX Runtime and OpenVINO")
-    add_precision(parser, "also check the merged network in bfloat16")
-    parser.add_argument("--clips", nargs="+", metavar="FILE", help="sound files to run (default: synthetic sounds)")
-    parser.add_argument(
-        "--steps", action="store_true", help="list each merging step of each part (fuse: all steps at once)"
-    )
-    parser.add_argument("--json", action="store_true", help="print all results as a JSON object")
-    parser.add_argument("--plot", metavar="PNG", help="draw errors, bounds and a kernel before and after merging")
+    share(parser, "--precision", help="also check the merged network in bfloat16")
+    add = parser.add_argument
+    add("--clips", nargs="+", metavar="FILE", help="sound files to run (default: synthetic sounds)")
+    add("--steps", action="store_true", help="list each merging step of each part (fuse: all steps at once)")
+    share(parser, "--json", help="print all results as a JSON object")
+    add("--plot", metavar="PNG", help="draw errors, bounds and a kernel before and after merging")
 
 
 def run(args) -> int:
@@ -93,13 +90,8 @@ def run(args) -> int:
     if args.precision == "bfloat16":
         report = with_bfloat16(report, network, log_mels)
     report = with_exported(report, model, args.exported, log_mels) if args.exported else report
-    progress.clear()
     keys = published_keys(network) if checkpoint else []
-    if args.json:
-        say(json.dumps(as_json(path, report, keys), indent=1, allow_nan=False))
-    else:
-        for line in lines(path, network, report, keys, args):
-            say(line)
+    show(args, as_json(path, report, keys), lines(path, network, report, keys, args))
     if args.plot:
         largest = max(network.layers, key=lambda layer: (len(layer.branches), len(layer.branches[0].weight)))
         draw_verification(report, largest, args.plot)
@@ -163,21 +155,13 @@ def synthetic(network: Network, recipe: Recipe | None) -> np.ndarray:
 
 
 def as_json(path, report: Report, keys: list[dict[str, str]]) -> dict:
-    def numbers(node):
-        """Replace numbers that are not finite, which JSON does not have, by null."""
-        if isinstance(node, dict):
-            return {key: numbers(value) for key, value in node.items()}
-        if isinstance(node, (list, tuple)):
-            return [numbers(value) for value in node]
-        return None if isinstance(node, float) and not np.isfinite(node) else node
-
     outside = [in_file_terms(name, keys) for name in report.outside]
     content: dict = {"file": str(path), "within": report.within, "outside": outside} | asdict(report)
     for part in ("rows", "backends"):
         for where, rows in getattr(report, part).items():
             for row, values in zip(rows, content[part][where]):
                 values["within"] = row.within
-    return numbers(content)
+    return content
 
 
 def lines(path, network: Network, report: Report, keys: list[dict[str, str]], args) -> Iterator[str]:
@@ -188,18 +172,15 @@ def lines(path, network: Network, report: Report, keys: list[dict[str, str]], ar
         yield "There are no branches left to compare with. Each block is compared with itself in float64, within the"
         yield "bound on rounding errors."
     for precision, rows in report.rows.items():
-        yield ""
         alone = report.merged or precision == "bfloat16"  # no form to compare with
-        yield f"{precision}: {'computed against exact' if alone else 'merged against unmerged'}"
+        yield f"\n{precision}: {'computed against exact' if alone else 'merged against unmerged'}"
         yield from (f"  {line}" for line in table(_table(rows, alone), left=1))
         if args.steps and not alone:
             steps = [[row.name, s.part, s.step, *_cells(s.difference)] for row in rows for s in row.steps]
             yield from (f"  {line}" for line in table([["block", "part", "step", *COLUMNS], *steps], left=3))
     yield ""
-    steps_shown = {} if report.merged else STEP_COLUMNS
-    yield from _legend({**COLUMNS, **steps_shown})
-    if report.backends:
-        yield ""
+    yield from _legend(COLUMNS if report.merged else COLUMNS | STEP_COLUMNS)
+    yield from [""] * bool(report.backends)
     for where, rows in report.backends.items():
         most = max(row.rounding.used for row in rows)
         yield f"{where}: each of {len(rows)} parts computed against exact; at most {_percent(most)} of the bound used"
@@ -210,15 +191,12 @@ def lines(path, network: Network, report: Report, keys: list[dict[str, str]], ar
         same = f"the top class is the same for {p.agree} of {p.views} views"
         yield f"{p.precision}, {p.backend}: probabilities {apart}; {same}"
     if report.stored:
-        yield ""
-        used = _percent(worst(report.stored.values()).used)
-        yield f"The file holds {len(report.stored) // 2} merged kernels beside the branches. They differ from the sums"
+        count, used = len(report.stored) // 2, _percent(worst(report.stored.values()).used)
+        yield f"\nThe file holds {count} merged kernels beside the branches. They differ from the sums"
         yield f"of its branches by at most {used} of the bound."
     if report.given:
-        given = report.given
-        yield ""
-        kind = "the model's" if args.exported else "the correctly rounded ones"
-        yield f"{printable(args.merged or args.exported)}: {given.exact:,} of {given.total:,} weights are {kind}."
+        given, kind = report.given, "the model's" if args.exported else "the correctly rounded ones"
+        yield f"\n{printable(args.merged or args.exported)}: {given.exact:,} of {given.total:,} weights are {kind}."
         if given.weights and not args.exported:
             used = _percent(worst(given.weights.values()).used)
             yield f"Its {len(given.weights)} arrays differ from those that merging gives by at most {used} of the bound"

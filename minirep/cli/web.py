@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from ..web import Bench, Server
-from .arguments import add_backend, add_model
+from .arguments import port, share
 from .terminal import complain, say
 
 
@@ -13,20 +13,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Open the printed address in a browser. The page uses the microphone or a sound file, and sends the sound to "
         "this process only. Ctrl-C stops the server."
     )
-    add_model(parser)
-    parser.add_argument(
-        "--port", type=port, default=8765, metavar="N", help="TCP port (default: 8765; 0: any free port)"
-    )
-    parser.add_argument(
-        "--host", default="127.0.0.1", metavar="H", help="address to listen on (default: 127.0.0.1, this computer only)"
-    )
-    add_backend(parser)
-
-
-def port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 5 or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number from 0 to 65535")
-    return int(text)
+    share(parser, "--model")
+    add = parser.add_argument
+    add("--port", type=port, default=8765, metavar="N", help="TCP port (default: 8765; 0: any free port)")
+    host = "address to listen on (default: 127.0.0.1, this computer only)"
+    add("--host", default="127.0.0.1", metavar="H", help=host)
+    share(parser, "--backend")
 
 
 def run(args) -> int:

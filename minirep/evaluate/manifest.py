@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ..errors import MinirepError, expect
+from ..errors import MinirepError, expect, naming
 from ..text import printable, quoted
 
 COLUMNS = ["path", "label"]
@@ -86,28 +86,25 @@ def rows(path, damaged: bool = False) -> Iterator[tuple[int, list[str]]]:
 
     Raises a MinirepError if the file is not CSV. With ``damaged``, a truncated last line is omitted.
     """
-    try:
-        with open(path, encoding="utf-8-sig", errors="replace" if damaged else "strict", newline="") as file:
-            reader = csv.reader(_lines(file, path, damaged), strict=not damaged)
-            line = 1
-            for cells in reader:
-                if cells:
-                    yield line, cells
-                line = reader.line_num + 1
-    except FileNotFoundError:
-        raise MinirepError(f"{printable(path)}: no such file") from None
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        found = "found no UTF-8 text" if isinstance(error, UnicodeError) else f"cannot be read: {why}"
-        raise MinirepError(f"{printable(path)}: {found}; expected a CSV file") from None
-    except csv.Error as error:
-        raise MinirepError(f"{printable(path)}: found no CSV in line {line} and what follows: {error}") from None
+    with naming(path):
+        try:
+            with open(path, encoding="utf-8-sig", errors="replace" if damaged else "strict", newline="") as file:
+                reader = csv.reader(_lines(file, damaged), strict=not damaged)
+                line = 1
+                for cells in reader:
+                    if cells:
+                        yield line, cells
+                    line = reader.line_num + 1
+        except UnicodeError:
+            raise MinirepError("found no UTF-8 text; expected a CSV file") from None
+        except csv.Error as error:
+            raise MinirepError(f"found no CSV in line {line} and what follows: {error}") from None
 
 
-def _lines(file, path, damaged: bool) -> Iterator[str]:
+def _lines(file, damaged: bool) -> Iterator[str]:
     """Yield the lines of a text; raise a MinirepError for one that is too long, such as a disk full of zeros."""
     for number, text in enumerate(iter(lambda: file.readline(LINE), ""), 1):
         what = "a zero byte" if "\0" in text else f"more than {LINE:,} characters" if len(text) == LINE else ""
-        expect(not what, f"{printable(path)}: found {what} in line {number}; expected a CSV file")
+        expect(not what, f"found {what} in line {number}; expected a CSV file")
         if text.endswith("\n") or not damaged:
             yield text

@@ -47,9 +47,9 @@ def confusion(p: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 def recalls(p: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Return the recall (C,) of each class. Their mean is the mean per-class accuracy."""
-    of = np.bincount(truth, minlength=p.shape[1])
-    right = np.bincount(truth[p.argmax(axis=1) == truth], minlength=p.shape[1])
-    return np.divide(right, of, out=np.full(len(of), np.nan), where=of > 0)
+    matrix = confusion(p, truth)
+    of = matrix.sum(axis=1)
+    return np.divide(matrix.diagonal(), of, out=np.full(len(of), np.nan), where=of > 0)
 
 
 def mean(values) -> float:
@@ -153,10 +153,9 @@ class Measures:
 
 def measure(p: np.ndarray, truth: np.ndarray) -> Measures:
     """Compute all measures of the probabilities (N, C) of clips whose right classes are ``truth`` (N,)."""
-    classes = p.shape[1]
-    recall = recalls(p, truth)
-    precisions = np.array([average_precision(p[:, c], truth == c) for c in range(classes)])
-    aucs = np.array([roc_auc(p[:, c], truth == c) for c in range(classes)])
+    matrix, recall = confusion(p, truth), recalls(p, truth)
+    precisions = np.array([average_precision(scores, truth == c) for c, scores in enumerate(p.T)])
+    aucs = np.array([roc_auc(scores, truth == c) for c, scores in enumerate(p.T)])
     return Measures(
         clips=len(p),
         top1=top(p, truth, 1),
@@ -166,8 +165,8 @@ def measure(p: np.ndarray, truth: np.ndarray) -> Measures:
         mauc=mean(aucs),
         d_prime=d_prime(mean(aucs)),
         calibration_error=calibration(p, truth).error,
-        right=np.bincount(truth[p.argmax(axis=1) == truth], minlength=classes),
-        of=np.bincount(truth, minlength=classes),
+        right=matrix.diagonal(),
+        of=matrix.sum(axis=1),
         recall=recall,
         average_precision=precisions,
         auc=aucs,

@@ -24,6 +24,22 @@ INT, WORD = ir.IntType(64), ir.IntType(32)
 INT_BYTES = 8
 ZEROS = ir.Constant(VECTOR, [0.0] * LANES)
 
+
+class Bfloat16(ir.Type):
+    """LLVM's type for bfloat16, which llvmlite lacks."""
+
+    def _to_string(self):
+        return "bfloat"
+
+
+# The dot product of pairs of bfloat16, and the type of its factors. Numba compiles each function by itself, perhaps
+# without knowing that the processor has BFDOT. So it sees a call of another function, which `build` replaces later.
+BFDOT = "minirep.bfdot", "llvm.aarch64.neon.bfdot.v4f32.v8bf16"
+if LANES == 16:
+    DOT, PAIR_VECTOR = "llvm.x86.avx512bf16.dpbf16ps.512", ir.VectorType(WORD, LANES)
+else:
+    DOT, PAIR_VECTOR = BFDOT[0], ir.VectorType(Bfloat16(), 2 * LANES)
+
 # Numba optimises every function by itself, and again inside each of its callers. It is faster to optimise the whole
 # program once, as `build` does. Until then, every function has LLVM's attribute "optnone", which makes its passes skip
 # the function, and "noinline", which LLVM requires beside it. Numba's option adds both; `build` removes "optnone".
@@ -95,16 +111,18 @@ class Emitter:
         self.b.store(self.b.call(multiply_add, [x, y, self.b.load(total)]), total)
 
     def accumulate_pairs(self, x, y, total):
-        """Add x * y to total, for words of two bfloat16: both products are added to the float of the lane (x86)."""
-        words = ir.VectorType(WORD, LANES)
-        kind = ir.FunctionType(VECTOR, [VECTOR, words, words])
-        dot = cgutils.get_or_insert_function(self.b.module, kind, "llvm.x86.avx512bf16.dpbf16ps.512")
-        pairs = [self.b.bitcast(value, words) for value in (x, y)]
+        """Add x * y to total, for words of two bfloat16: both products are added to the float of the lane."""
+        kind = ir.FunctionType(VECTOR, [VECTOR, PAIR_VECTOR, PAIR_VECTOR])
+        dot = cgutils.get_or_insert_function(self.b.module, kind, DOT)
+        pairs = [self.b.bitcast(value, PAIR_VECTOR) for value in (x, y)]
         self.b.store(self.b.call(dot, [self.b.load(total), *pairs]), total)
 
     def round_pairs(self, x):
-        """Round a vector of floats to as many bfloat16 (x86)."""
+        """Round a vector of floats to as many bfloat16."""
         half = ir.VectorType(ir.IntType(16), LANES)
+        if LANES != 16:  # the upper halves of words
+            words = self.b.bitcast(self.round_bfloat16(x), ir.VectorType(WORD, LANES))
+            return self.b.trunc(self.b.lshr(words, ir.Constant(words.type, [16] * LANES)), half)
         kind = ir.FunctionType(half, [VECTOR])
         narrow = cgutils.get_or_insert_function(self.b.module, kind, "llvm.x86.avx512bf16.cvtneps2bf16.512")
         return self.b.call(narrow, [x])
@@ -120,7 +138,7 @@ class Emitter:
         return self.b.inttoptr(address, ir.IntType(8).as_pointer())
 
     def round_bfloat16(self, x):
-        """Round a vector of floats to bfloat16, as `minirep.exact.round_bfloat16` does."""
+        """Round a vector of floats to bfloat16, as `minirep.exact.round_bfloat16` does; NaN becomes the usual NaN."""
         words = ir.VectorType(WORD, LANES)
 
         def all_lanes(value):
@@ -130,7 +148,7 @@ class Emitter:
         odd = self.b.and_(self.b.lshr(bits, all_lanes(16)), all_lanes(1))
         carried = self.b.add(bits, self.b.add(odd, all_lanes(0x7FFF)))
         rounded = self.b.bitcast(self.b.and_(carried, all_lanes(0xFFFF0000)), VECTOR)
-        return self.b.select(self.b.fcmp_unordered("uno", x, x), x, rounded)
+        return self.b.select(self.b.fcmp_unordered("uno", x, x), ir.Constant(VECTOR, [math.nan] * LANES), rounded)
 
     def increase(self, total, x):
         """Add x to total."""

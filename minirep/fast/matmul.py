@@ -119,7 +119,7 @@ def multiply(rows, x, x_offset, patch, conv, first_k, columns, shift, out, resid
         for row in range(0, rows, ROWS):
             xs, outs = x + row * INT_BYTES, out + row * INT_BYTES
             res = residual + row * INT_BYTES if residual else 0
-            if conv.bfloat16 and PAIRS:  # with AVX-512
+            if conv.bfloat16 and PAIRS:
                 if width == 4 * LANES:
                     register_block(4, 1, xs, x_offset, taps, runs, run_step, panel, outs, place, bias, res, relu)
                 elif width == 2 * LANES:

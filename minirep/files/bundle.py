@@ -58,11 +58,16 @@ def bundle(model, path, half: bool = False) -> None:
     weights = io.BytesIO()
     write_model(weights, Model(fuse(network), recipe, labels, provenance), half)
     members = {**code(), "__main__.py": MAIN.encode(), "minirep/data/bundled.npz": weights.getvalue()}
-    members |= {f"minirep/data/{name}": (PACKAGE / "data" / name).read_bytes() for name in cited(provenance)}
+    lists = [name for name in CREDITS if name in provenance.get("credit", "")]  # of authors, to which it refers
+    members |= {f"minirep/data/{name}": (PACKAGE / "data" / name).read_bytes() for name in lists}
     members |= {"LICENSE": (PACKAGE / LICENCE).read_bytes(), "MODEL.txt": about(provenance).encode()}
     with replacing(path, mode=0o777) as file:
         file.write(SHEBANG)
-        write_zip(file, members)
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            for name in sorted(members):  # no traces of where or when it was made
+                info = zipfile.ZipInfo(name)  # of 1 January 1980
+                info.create_system, info.external_attr = 3, 0o100644 << 16  # an ordinary file of Unix
+                archive.writestr(info, members[name])
 
 
 def about(provenance: dict[str, str]) -> str:
@@ -73,22 +78,8 @@ def about(provenance: dict[str, str]) -> str:
     return "\n".join([*lines, "The code around it has a licence of its own: see LICENSE.", ""])
 
 
-def cited(provenance: dict[str, str]) -> list[str]:
-    """Return the names of the lists of authors in minirep/data to which the credit of the model refers."""
-    return [name for name in CREDITS if name in provenance.get("credit", "")]
-
-
 def code() -> dict[str, bytes]:
     """Return {name in the zip: content} of the part of this package that a bundle needs."""
     names = [path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py")]
     kept = [name for name in names if name not in LEFT_OUT and name.partition("/")[0] not in LEFT_OUT]
     return {f"minirep/{name}": (PACKAGE / name).read_bytes() for name in (*kept, *DATA)}
-
-
-def write_zip(file, members: dict[str, bytes]) -> None:
-    """Write a zip without traces of where or when it was made: sorted, no times, not compressed."""
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for name in sorted(members):
-            info = zipfile.ZipInfo(name)  # of 1 January 1980
-            info.create_system, info.external_attr = 3, 0o100644 << 16  # an ordinary file of Unix
-            archive.writestr(info, members[name])

@@ -13,19 +13,18 @@ import os
 import re
 from collections import Counter
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..architecture import ORDERS, REP, Architecture, build
 from ..check import MAX_ARRAYS, fault
-from ..errors import MinirepError
+from ..errors import MinirepError, expect, naming
 from ..network import Conv
 from ..recipe import MELS, RECIPES, Recipe, numbered_labels, published_labels
 from ..text import quoted
 from .modelfile import Model
-from .torchfile import StoredTensor, TorchFile
+from .torchfile import StoredTensor, TorchFile, known
 from .write import sha256
 from .yamltext import parse
 
@@ -41,7 +40,7 @@ def read_published(path) -> Model:
     Raises a MinirepError with the file's name for a file that is damaged or not a checkpoint, for anything in it that
     is not plain data, and for weights that do not fit the configuration or are not finite.
     """
-    with TorchFile(path) as file:
+    with naming(path), TorchFile(path) as file:
         config = _Settings(file)
         weights = _Weights(file, config)
         heads, merged = weights.arch.heads, weights.merged
@@ -63,7 +62,7 @@ def stored_merged(path) -> dict[str, Conv]:
     and bias (C,), without the identity, as from `minirep.reparam.merge_branches`. A file without them gives {}.
     """
     layers: dict[str, dict] = {}
-    with TorchFile(path) as file:
+    with naming(path), TorchFile(path) as file:
         weights = _Weights(file, _Settings(file))
         for name, shape in _places(weights.arch, merged=True).items() if weights.has_merged else ():
             if ".branches.0." in name:
@@ -153,20 +152,20 @@ PREFIXES = re.compile(r"\A((module|_orig_mod|model)\.)+")
 def _model_state(file: TorchFile) -> dict[str, StoredTensor]:
     """Return {key: tensor} of a checkpoint, without the prefixes that all keys share."""
     content = file.content if isinstance(file.content, dict) else {}
-    state = file.known(content.get("model_state"), "model_state")
+    state = known(content.get("model_state"), "model_state")
     whole = isinstance(state, dict) and state
-    file.expect(whole, "holds no model_state, expected a dictionary with model_state and cfg")
-    file.expect(len(state) <= MAX_ARRAYS, f"model_state: found {len(state)} weights, expected at most {MAX_ARRAYS}")
+    expect(whole, "holds no model_state, expected a dictionary with model_state and cfg")
+    expect(len(state) <= MAX_ARRAYS, f"model_state: found {len(state)} weights, expected at most {MAX_ARRAYS}")
     for key, tensor in state.items():
         found = quoted(key)
-        named = isinstance(key, str) and isinstance(file.known(tensor, f"model_state: {found}"), StoredTensor)
-        file.expect(named, f"model_state: found {found} of type {type(tensor).__name__}, expected named tensors")
+        named = isinstance(key, str) and isinstance(known(tensor, f"model_state: {found}"), StoredTensor)
+        expect(named, f"model_state: found {found} of type {type(tensor).__name__}, expected named tensors")
     common = os.path.commonprefix(list(state))  # noqa: RUF071  # of characters, to be cut off
     shared = len(common) - len(PREFIXES.sub("", common))
     state = {key[shared:]: tensor for key, tensor in state.items()}
     if prefixed := [key for key in state if PREFIXES.match(key)]:
         found = f"{len(prefixed)} of {len(state)} keys start with '{prefixed[0].partition('.')[0]}.'"
-        raise file.error(f"model_state: {found}, expected all or none")
+        raise MinirepError(f"model_state: {found}, expected all or none")
     return state
 
 
@@ -197,10 +196,9 @@ class _Weights:
                                  if key in state and state[key].shape != shape],
         }  # fmt: skip
         found = "; ".join(f"{what}: {_some(names)}" for what, names in faults.items() if names)
-        self.file.expect(not found, f"the weights do not fit {arch.kind}, width {arch.width}, as configured; {found}")
+        expect(not found, f"the weights do not fit {arch.kind}, width {arch.width}, as configured; {found}")
         weights, size = sum(state[key].nbytes for key in expected), self.file.size
-        overlap = f"its tensors overlap: {weights} bytes of weights in a file of {size} bytes"
-        self.file.expect(weights <= 2 * size, overlap)
+        expect(weights <= 2 * size, f"its tensors overlap: {weights} bytes of weights in a file of {size} bytes")
 
     def array(self, name: str, shape: Shape, merged: bool) -> np.ndarray:
         """Return one array of the tree, float32 and C-contiguous.
@@ -209,12 +207,12 @@ class _Weights:
         transposition converts the weights of the stem and of all 1 x 1, depthwise and linear layers.
         """
         key = published_key(name, merged, self.arch.axes)
-        self.file.expect(self.state[key].is_float, f"{key} holds whole numbers, expected floating point")
+        expect(self.state[key].is_float, f"{key} holds whole numbers, expected floating point")
         with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused
             published = self.file.read(self.state[key]).reshape(shape[-1], -1)
             array = published.T.reshape(shape).astype(np.float32, order="C")
         found = fault(array, name)
-        self.file.expect(not found, f"{key} {found}")
+        expect(not found, f"{key} {found}")
         return array
 
 
@@ -242,16 +240,15 @@ class _Settings:
     """The configuration of a checkpoint; settings have names such as "RESNET.WIDTH_PER_GROUP"."""
 
     def __init__(self, file: TorchFile):
-        self.file = file
-        text: Any = file.known(file.content.get("cfg"), "cfg") if isinstance(file.content, dict) else None
-        file.expect(isinstance(text, str), "holds no configuration, expected a text cfg beside model_state")
+        text: Any = known(file.content.get("cfg"), "cfg") if isinstance(file.content, dict) else None
+        expect(isinstance(text, str), "holds no configuration, expected a text cfg beside model_state")
         try:
             self.settings = parse(text)
         except ValueError as error:
-            raise file.error(f"its configuration is not understood: {error}") from None
+            raise MinirepError(f"its configuration is not understood: {error}") from None
 
     def expect(self, holds: object, name: str, value: object, wanted: object) -> None:
-        self.file.expect(holds, f"its configuration has {name} = {quoted(value)}, expected {wanted}")
+        expect(holds, f"its configuration has {name} = {quoted(value)}, expected {wanted}")
 
     def get(self, name: str, *kinds: type, default=None):
         """Return a value of one of the given types; it is required if there is no default."""
@@ -260,7 +257,7 @@ class _Settings:
             value = value.get(part) if isinstance(value, dict) else None
         if value is None and default is not None:
             return default
-        self.file.expect(value is not None, f"its configuration has no {name}")
+        expect(value is not None, f"its configuration has no {name}")
         fits = isinstance(value, kinds) and not isinstance(value, bool)
         self.expect(fits, name, value, " or ".join(kind.__name__ for kind in kinds))
         return value
@@ -271,19 +268,18 @@ class _Settings:
         self.expect(name and name.isprintable(), "TRAIN.DATASET", name, "a printable name")
         return name
 
-    def made(self, kind, values: dict):
-        """Make an `Architecture` or a `Recipe` from the values; errors are reported with the file's name."""
-        try:
-            return kind(**values)
-        except MinirepError as error:
-            raise self.file.error(f"its configuration is not usable: {str(error)[:400]}") from None
-
     def per_stage(self, name: str, default: list | None = None) -> Shape:
         """Return one whole number per stage, from lists of any depth: [[1], [2], [2], [2]] -> (1, 2, 2, 2)."""
         value = self.get(name, list, default=default)
         numbers = tuple(map(_alone, value))
         self.expect(all(type(number) is int for number in numbers), name, value, "one whole number a stage")
         return numbers
+
+    def own(self, name: str):
+        """Return a setting that our own training writes under MINIREP: small kernels, order or expansion."""
+        if unknown := sorted(map(str, self.get("MINIREP", dict, default={}).keys() - OWN.keys())):
+            raise MinirepError(f"its configuration has {quoted(unknown[0])} in MINIREP, expected {', '.join(OWN)}")
+        return self.get(f"MINIREP.{name}", type(OWN[name]), default=OWN[name])
 
 
 def _alone(value):
@@ -297,36 +293,27 @@ def _architecture(config: _Settings, state: dict[str, StoredTensor]) -> Architec
         found = config.get(name, type(value), default=value)
         config.expect(found == value, name, found, value)
     dilated = set(config.per_stage("RESNET.FREQUENCY_DILATIONS", [])) - {1}
-    config.file.expect(not dilated, "its configuration has RESNET.FREQUENCY_DILATIONS, expected all of them to be 1")
-    strides = config.per_stage("RESNET.TIME_STRIDES", [1, 2, 2, 2])
-    shape = {
-        "kind": config.get("MODEL.MODEL_NAME", str),
-        "width": config.get("RESNET.WIDTH_PER_GROUP", int),
-        "depths": _depths(config, state, len(strides)),
-        "order": _own(config, "ORDER"),
-        "expansion": _own(config, "EXPANSION"),
-        "time_kernels": _kernels(config, "RESNET.TEMP_KERNEL_SIZES"),
-        "freq_kernels": _kernels(config, "RESNET.FREQ_KERNEL_SIZES"),
-        "time_strides": strides,
-        "freq_strides": config.per_stage("RESNET.FREQUENCY_STRIDES", [1, 2, 2, 2]),
-        "heads": _heads(config, state),
-        "frames": config.get("AUDIO_DATA.NUM_FRAMES", int),
-    }
-    return config.made(Architecture, shape)
-
-
-def _own(config: _Settings, name: str):
-    """Return a setting that our own training writes under MINIREP: the smaller branches, the order, the expansion."""
-    if unknown := sorted(map(str, config.get("MINIREP", dict, default={}).keys() - OWN.keys())):
-        raise config.file.error(f"its configuration has {quoted(unknown[0])} in MINIREP, expected {', '.join(OWN)}")
-    return config.get(f"MINIREP.{name}", type(OWN[name]), default=OWN[name])
-
-
-def _kernels(config: _Settings, name: str) -> tuple[Shape, ...]:
-    """Return the branch sizes of each stage. The configuration lists the largest ones, after that of the stem."""
-    small = _own(config, "SMALL_KERNELS")
+    expect(not dilated, "its configuration has RESNET.FREQUENCY_DILATIONS, expected all of them to be 1")
+    small = config.own("SMALL_KERNELS")
     config.expect(len(small) < len(SCALES), "MINIREP.SMALL_KERNELS", small, "two at most")
-    return tuple((largest, *small) for largest in config.per_stage(name)[1:])
+
+    def kernels(name):  # the configuration lists the largest of each stage, after that of the stem
+        return tuple((largest, *small) for largest in config.per_stage(name)[1:])
+
+    strides = config.per_stage("RESNET.TIME_STRIDES", [1, 2, 2, 2])
+    return Architecture(
+        kind=config.get("MODEL.MODEL_NAME", str),
+        width=config.get("RESNET.WIDTH_PER_GROUP", int),
+        depths=_depths(config, state, len(strides)),
+        order=config.own("ORDER"),
+        expansion=config.own("EXPANSION"),
+        time_kernels=kernels("RESNET.TEMP_KERNEL_SIZES"),
+        freq_kernels=kernels("RESNET.FREQ_KERNEL_SIZES"),
+        time_strides=strides,
+        freq_strides=config.per_stage("RESNET.FREQUENCY_STRIDES", [1, 2, 2, 2]),
+        heads=_heads(config, state),
+        frames=config.get("AUDIO_DATA.NUM_FRAMES", int),
+    )
 
 
 def _depths(config: _Settings, state: dict[str, StoredTensor], stages: int) -> Shape:
@@ -335,12 +322,12 @@ def _depths(config: _Settings, state: dict[str, StoredTensor], stages: int) -> S
     count = Counter(block.partition(".")[0] for block in blocks)
     found = tuple(count[f"s{i + 2}"] for i in range(stages))
     enough = len(state) >= 15 * len(blocks)  # a block has 19 weights and more; a file of empty ones must not cost much
-    config.file.expect(enough, f"holds {len(state)} weights in {len(blocks)} blocks: too few to be a network")
+    expect(enough, f"holds {len(state)} weights in {len(blocks)} blocks: too few to be a network")
     named = DEPTHS.get(config.get("RESNET.DEPTH", int, default=0), ())
     configured = {named, config.per_stage("RESNET.NUM_BLOCK_TEMP_KERNEL", [])} - {()}
     expected = " or ".join(str(depths) for depths in sorted(configured))
     said = f"the weights have {found} blocks in the stages, the configuration says {expected}"
-    config.file.expect(not configured or found in configured, said)
+    expect(not configured or found in configured, said)
     return found
 
 
@@ -351,19 +338,19 @@ def _heads(config: _Settings, state: dict[str, StoredTensor]) -> dict[str, int]:
     """
     bias = re.compile(r"head\.projection(?:_(\w{1,40}))?\.bias")
     heads = {name[1] or "class": tensor.size for key, tensor in state.items() if (name := bias.fullmatch(key))}
-    configured = config.get("MODEL.NUM_CLASSES", int, list)
-    configured = [configured] if isinstance(configured, int) else list(config.per_stage("MODEL.NUM_CLASSES"))
+    single = isinstance(config.get("MODEL.NUM_CLASSES", int, list), int)
+    configured = [config.get("MODEL.NUM_CLASSES", int)] if single else list(config.per_stage("MODEL.NUM_CLASSES"))
     counts = sorted(heads.values())
     published_slip = config.dataset() == "urbansound8k" and configured == [35] and counts == [10]
     said = f"the weights have heads for {quoted(heads)} classes, the configuration says {quoted(configured)}"
-    config.file.expect(counts == sorted(configured) or published_slip, said)
+    expect(counts == sorted(configured) or published_slip, said)
     return heads
 
 
 def _recipe(config: _Settings, arch: Architecture) -> Recipe:
     """Return the published recipe of the data set, or a new one for an unknown data set, with the file's own values."""
     name = config.dataset()
-    known = RECIPES.get(DATASETS.get(name, ""))
+    published = RECIPES.get(DATASETS.get(name, ""))
     settings: dict[str, tuple] = {
         "rate": ("AUDIO_DATA.SAMPLING_RATE", int),
         "clip_seconds": ("AUDIO_DATA.CLIP_SECS", int, float),
@@ -372,9 +359,9 @@ def _recipe(config: _Settings, arch: Architecture) -> Recipe:
         "frames": ("AUDIO_DATA.NUM_FRAMES", int),
         "views": ("TEST.NUM_ENSEMBLE_VIEWS", int),
     }
-    values = {field: config.get(*setting, default=getattr(known, field, None)) for field, setting in settings.items()}
+    values = {key: config.get(*setting, default=getattr(published, key, None)) for key, setting in settings.items()}
     values["heads"] = arch.heads
-    return config.made(partial(replace, known) if known else partial(Recipe, name), values)
+    return replace(published, **values) if published else Recipe(name, **values)
 
 
 MAX_CHARACTERS = 1 << 20  # of all texts together
@@ -387,9 +374,9 @@ def _known_labels(recipe_name: str, heads: dict[str, int]) -> dict[str, tuple[st
     """
     names = published_labels(recipe_name) if recipe_name in RECIPES else {}
     labels = numbered_labels(heads)
-    for head, known in names.items():
-        if heads.get(head) == len(known) or (recipe_name == "urbansound8k" and heads.get(head) == 35):
-            labels[head] = known + labels[head][len(known) :]
+    for head, known_names in names.items():
+        if heads.get(head) == len(known_names) or (recipe_name == "urbansound8k" and heads.get(head) == 35):
+            labels[head] = known_names + labels[head][len(known_names) :]
     return labels
 
 
@@ -399,19 +386,17 @@ def _extras(file: TorchFile, heads: dict[str, int]) -> dict:
     All are optional: "recipe", "licence" and "credit" are text, and "labels" is {head: [text, one per class]}. A pickle
     can use one list or text a thousand times. So numbers are compared before names, and every use of a text counts.
     """
-    extras = file.known(file.content.get("minirep", {}), "minirep")
-    file.expect(isinstance(extras, dict), "minirep: expected a dictionary")
+    extras = known(file.content.get("minirep", {}), "minirep")
+    expect(isinstance(extras, dict), "minirep: expected a dictionary")
     taken = {key: extras[key] for key in ("recipe", "licence", "credit") if key in extras}
-    labels = file.known(extras.get("labels", {}), "minirep: labels")
+    labels = known(extras.get("labels", {}), "minirep: labels")
     lists = isinstance(labels, dict) and all(isinstance(names, (list, tuple)) for names in labels.values())
-    file.expect(lists, "minirep: expected labels as {head: list of names}")
+    expect(lists, "minirep: expected labels as {head: list of names}")
     counts = {head: len(names) for head, names in labels.items()}
-    fits = not labels or counts == heads
-    file.expect(fits, f"labels: found {quoted(counts)} names, expected {quoted(heads)}")
+    expect(not labels or counts == heads, f"labels: found {quoted(counts)} names, expected {quoted(heads)}")
     texts = [*taken.values(), *(name for names in labels.values() for name in names)]
-    size = sum(len(text) for text in texts if isinstance(file.known(text, "minirep"), str))
-    few = size <= MAX_CHARACTERS
-    file.expect(few, f"minirep: found {size} characters in all texts, expected at most {MAX_CHARACTERS}")
+    size = sum(len(text) for text in texts if isinstance(known(text, "minirep"), str))
+    expect(size <= MAX_CHARACTERS, f"minirep: found {size} characters in all texts, expected at most {MAX_CHARACTERS}")
     plain = all(isinstance(text, str) and text.isprintable() for text in texts)
-    file.expect(plain, "minirep: expected recipe, licence, credit and labels of printable text")
+    expect(plain, "minirep: expected recipe, licence, credit and labels of printable text")
     return taken | ({"labels": {head: tuple(names) for head, names in labels.items()}} if labels else {})

@@ -11,6 +11,7 @@ been compared with the file. Each array is read once, and must hold finite numbe
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import re
 import zipfile
@@ -20,11 +21,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..check import MAX_ARRAYS, check, fault
-from ..errors import MinirepError, expect
+from ..errors import MinirepError, expect, naming
 from ..network import BatchNorm, Block, Conv, Depthwise, Linear, Network
 from ..precision import precision_of
 from ..recipe import Recipe
-from ..text import one_line, quoted
+from ..text import quoted
 from ..tree import as_type, named_arrays
 from .archive import ZIP_ERRORS, open_zip
 from .safetensorsfile import SUFFIX, looks_like, read_arrays, write_arrays
@@ -39,8 +40,11 @@ IN_MEMORY = {"bfloat16"}  # fields of nodes that no file has: networks are store
 NODES = {node.__name__: node for node in (Network, Block, Depthwise, Conv, BatchNorm, Linear)}
 MAX_HEADER = 1 << 22  # bytes of JSON; the full-size unfused network needs 0.1 MB,
 MAX_VALUES = 1 << 18  # and some 10,000 values
-# The start of a .npy array, after its version and length, as NumPy writes it.
-NPY = re.compile(r"\{'descr': '([<>|][a-z]\d{1,2})', 'fortran_order': (True|False), 'shape': \(([\d, ]*)\), \} *\n")
+# The start of a .npy array, as NumPy writes it: version 1.0, two bytes of length, type and shape.
+NPY = re.compile(
+    rb"\x93NUMPY\x01\x00..\{'descr': '([<>|][a-z]\d{1,2})', 'fortran_order': False, 'shape': \(([\d, ]*)\), \} *\n",
+    re.DOTALL,
+)
 
 
 class Model(NamedTuple):
@@ -71,19 +75,16 @@ def contents(model: Model, path, half: bool = False) -> tuple[dict[str, Any], di
     """Return the header of a model file and its arrays by name; raise a MinirepError if they cannot be stored."""
     network = check(model.network)
     dtype = network.dtype
-    if dtype.kind != "f":
-        raise MinirepError(f"{path}: a network of type {dtype} cannot be stored; expected floating point")
-    if precision_of(network) == "bfloat16":
-        raise MinirepError(f"{path}: found weights rounded to bfloat16, expected float32: save the model, then round")
+    expect(dtype.kind == "f", f"{path}: a network of type {dtype} cannot be stored; expected floating point")
+    rounded = precision_of(network) == "bfloat16"
+    expect(not rounded, f"{path}: found weights rounded to bfloat16, expected float32: save the model, then round")
     if half:
         with np.errstate(over="ignore"):
             network = as_type(network, np.float16)
     arrays: dict[str, Any] = named_arrays(network)
-    if half and not all(np.isfinite(array).all() for array in arrays.values()):
-        raise MinirepError(f"{path}: some weights are too large for half precision; store it without")
     for name, array in arrays.items():
-        if found := fault(array, name):
-            raise MinirepError(f"{path}: {name} {found}; not written")
+        found, hint = fault(array, name), "; store it without half precision" if half else ""
+        expect(not found, f"{path}: {name} {found}; not written{hint}")
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -127,7 +128,7 @@ def is_model(path) -> bool:
                 return True
             with open_zip(file) as archive:
                 return "header.npy" in archive.namelist()
-    except ZIP_ERRORS:
+    except (MinirepError, *ZIP_ERRORS):
         return False
 
 
@@ -139,58 +140,45 @@ def read_model(source) -> Model:
         start, size = file.read(9), file.seek(0, os.SEEK_END)
         file.seek(0)
         if is_safetensors(path) or looks_like(start, size):
-            return _read_safetensors(file, size)
+            metadata, names, fetch = read_arrays(file, size, parse, MAX_HEADER)
+            return model_of(header_of(metadata), names, lambda name, _: fetch(name))
         with open_zip(file) as archive:
-            return _read_zip(archive, path, size)
+            return _read_zip(archive)
 
 
 @contextlib.contextmanager
 def model_errors(path) -> Iterator[None]:
     """Convert every error in reading a model file into a MinirepError of one line with the file's name."""
-    try:
-        yield
-    except MinirepError as error:
-        message = str(error)
-        raise MinirepError(one_line(message if message.startswith(f"{path}: ") else f"{path}: {message}")) from None
-    except FileNotFoundError:
-        raise MinirepError(f"{path}: no such file") from None
-    except OSError as error:
-        raise MinirepError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-        raise MinirepError(one_line(f"{path}: not a whole model file: {error}")) from None
-    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
-        raise MinirepError(one_line(f"{path}: not a minirep model: {type(error).__name__}: {error}")) from None
+    with naming(path):
+        try:
+            yield
+        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+            raise MinirepError(f"not a whole model file: {error}") from None
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+            raise MinirepError(f"not a minirep model: {type(error).__name__}: {error}") from None
 
 
-def _read_zip(archive: zipfile.ZipFile, path, size: int) -> Model:
-    members = {info.filename: info for info in archive.infolist()}
-    if len(members) > MAX_ARRAYS:
-        raise MinirepError(f"{path}: found {len(members)} arrays, expected at most {MAX_ARRAYS}")
-    if any(info.compress_type != zipfile.ZIP_STORED for info in members.values()):
-        raise MinirepError(f"{path}: found compressed arrays; expected them stored plainly, as minirep writes them")
-    if len(members) != len(archive.infolist()) or sum(info.file_size for info in members.values()) > size:
-        raise MinirepError(f"{path}: found arrays twice or larger than the file; expected each once and whole")
-    if "header.npy" not in members:
-        raise MinirepError(f"{path}: no header found; expected a model written by minirep")
-    if members["header.npy"].file_size > MAX_HEADER:
-        raise MinirepError(
-            f"{path}: a header of {members['header.npy'].file_size} bytes; expected at most {MAX_HEADER}"
-        )
-    header = parse(bytes(_read_array(archive, members, "header", None, path)))
-    names = {name.removesuffix(".npy") for name in members} - {"header"}
-    return model_of(header, names, lambda name, shape: _read_array(archive, members, name, shape, path))
+def _read_zip(archive: zipfile.ZipFile) -> Model:
+    names = {name.removesuffix(".npy") for name in archive.namelist()}
+    expect("header" in names, "no header found; expected a model written by minirep")
+    found = archive.getinfo("header.npy").file_size
+    expect(found <= MAX_HEADER, f"a header of {found} bytes; expected at most {MAX_HEADER}")
+
+    def fetch(name: str, _=None) -> np.ndarray:
+        return _array(archive.read(f"{name}.npy"), name)
+
+    return model_of(parse(fetch("header").tobytes()), names - {"header"}, fetch)
 
 
-def _read_safetensors(file, size: int) -> Model:
-    metadata, shapes, fetch = read_arrays(file, size, parse, MAX_HEADER)
-    expect(len(shapes) <= MAX_ARRAYS, f"found {len(shapes)} arrays, expected at most {MAX_ARRAYS}")
-
-    def read(name: str, shape: tuple) -> np.ndarray:
-        expect(name in shapes, f"array {name} is missing")
-        expect(shapes[name] == shape, f"array {name}: found {shapes[name]}, expected floating point {shape}")
-        return fetch(name)
-
-    return model_of(header_of(metadata), set(shapes), read)
+def _array(content: bytes, name: str) -> np.ndarray:
+    """Return the array in the bytes of a .npy file."""
+    start = NPY.match(content)
+    if not start or start.end() != 10 + int.from_bytes(content[8:10], "little"):
+        raise MinirepError(f"array {name}: its header is not understood")
+    dtype, shape = np.dtype(start[1].decode()), tuple(map(int, re.findall(rb"\d+", start[2])))
+    whole = math.prod(shape) * dtype.itemsize == len(content) - start.end()
+    expect(whole, f"array {name}: {shape} does not fit its {len(content)} bytes")
+    return np.frombuffer(content, dtype, math.prod(shape), start.end()).reshape(shape)
 
 
 def header_of(text: dict[str, str]) -> dict[str, Any]:
@@ -209,57 +197,37 @@ def parse(text: bytes | str) -> Any:
 
 def model_of(header: dict[str, Any], names: set[str], fetch: Callable[[str, tuple], np.ndarray]) -> Model:
     """Make a model from its header, the names of all arrays in its file, and ``fetch(name, shape)`` to read one."""
-    if header.get("format") != FORMAT or header.get("version") not in RENAMED:
-        raise MinirepError(
-            f"found format {quoted(header.get('format'))} version {quoted(header.get('version'))}, "
-            f"expected {FORMAT!r} version 1 to {VERSION}; a newer minirep may read it"
-        )
+    version: Any = header.get("version")
+    expect(header.get("format") == FORMAT and version in RENAMED,
+           f"found format {quoted(header.get('format'))} version {quoted(version)}, expected {FORMAT!r} version 1 to "
+           f"{VERSION}; a newer minirep may read it")  # fmt: skip
+    expect(len(names) <= MAX_ARRAYS, f"found {len(names)} arrays, expected at most {MAX_ARRAYS}")
     dtype = np.dtype({"float32": "f4", "float64": "f8", "float16": "f2"}[header["dtype"]])
-    expected = set()
+    left = set(names)
 
     def leaf(name, shape):
-        expect(name not in expected, f"the header names array {name} twice, expected each once")
-        expected.add(name)
+        expect(name in names, f"array {name} is missing")
+        expect(name in left, f"the header names array {name} twice, expected each once")
+        left.remove(name)
+        array = fetch(name, tuple(shape))
+        fits = array.dtype.kind == "f" and array.dtype.itemsize <= 8 and array.shape == tuple(shape)
+        expect(fits, f"array {name}: found {array.dtype} {array.shape}, expected floating point {tuple(shape)}")
         with np.errstate(over="ignore"):  # what becomes infinite is refused
-            array = fetch(name, tuple(shape)).astype(dtype)
+            array = array.astype(dtype)
         found = fault(array, name)
         expect(not found, f"array {name} {found}")
         return array
 
-    network = check(_from_json(header["network"], "", leaf, RENAMED[header["version"]]))
-    extra = sorted(names - expected)
-    expect(not extra, f"found arrays that the header does not name: {', '.join(extra[:3])}")
+    network = check(_from_json(header["network"], "", leaf, RENAMED[version]))
+    expect(not left, f"found arrays that the header does not name: {', '.join(sorted(left)[:3])}")
     recipe = None if header["recipe"] is None else Recipe(**header["recipe"])
-    if not all(isinstance(names, list) for names in header["labels"].values()):
-        raise TypeError("labels: expected a list for each head")
-    labels = {head: tuple(map(str, names)) for head, names in header["labels"].items()}
-    counts = {head: len(names) for head, names in labels.items()}
-    if recipe is not None and counts != network.classes:
-        raise MinirepError(f"labels: found {quoted(counts)} names, expected {quoted(network.classes)}")
+    lists = all(isinstance(texts, list) for texts in header["labels"].values())
+    expect(lists, "labels: expected a list for each head")
+    labels = {head: tuple(map(str, texts)) for head, texts in header["labels"].items()}
+    counts = {head: len(texts) for head, texts in labels.items()}
+    fits = recipe is None or counts == network.classes
+    expect(fits, f"labels: found {quoted(counts)} names, expected {quoted(network.classes)}")
     return Model(network, recipe, labels, {str(k): str(v) for k, v in header["provenance"].items()})
-
-
-def _read_array(archive, members, name: str, shape: tuple | None, path) -> np.ndarray:
-    """Read one array, after its own header has been compared with the expected shape and the size of the entry."""
-    info = members.get(f"{name}.npy")
-    if info is None:
-        raise MinirepError(f"{path}: array {name} is missing")
-    with archive.open(info) as file:
-        version = np.lib.format.read_magic(file)
-        if version != (1, 0):
-            raise MinirepError(f"{path}: array {name}: found .npy version {version}, expected (1, 0)")
-        start = NPY.fullmatch(file.read(int.from_bytes(file.read(2), "little")).decode("latin-1"))
-        if start is None:
-            raise MinirepError(f"{path}: array {name}: its header is not understood")
-        dtype, fortran = np.dtype(start[1]), start[2] == "True"
-        found = tuple(int(n) for n in re.findall(r"\d+", start[3]))
-        right_type = dtype == np.uint8 if shape is None else dtype.kind == "f" and dtype.itemsize <= 8
-        if not right_type or fortran or (shape is not None and found != shape):
-            raise MinirepError(f"{path}: array {name}: found {dtype} {found}, expected floating point {shape}")
-        count = int(np.prod(found, dtype=object))
-        if count * dtype.itemsize != info.file_size - file.tell():
-            raise MinirepError(f"{path}: array {name}: {found} does not fit its {info.file_size} bytes")
-        return np.frombuffer(file.read(), dtype, count).reshape(found)
 
 
 def _from_json(spec, name: str, leaf, renamed: dict[str, str]):

@@ -39,8 +39,8 @@ def read(path) -> Model:
     """Read any model file as it is stored, merged or not; no backend is chosen and nothing is compiled."""
     path = model_path(path)
     if not isinstance(path, (str, os.PathLike)):
-        if not hasattr(path, "open"):
-            raise MinirepError(f"found a {type(path).__name__}, expected the path of a model.npz or checkpoint.pyth")
+        found = type(path).__name__
+        expect(hasattr(path, "open"), f"found a {found}, expected the path of a model.npz or checkpoint.pyth")
         with path.open("rb") as file:  # a part of a bundle
             return read_model(file)
     _expect_file(path)
@@ -137,9 +137,10 @@ def save(model: Classifier | Network, path, half: bool = False) -> None:
     MinirepError
         For a path that cannot be written; for weights that are not finite, are bfloat16, or are too large for ``half``.
     """
-    if isinstance(model, Classifier):
-        write_model(path, Model(model.network, model.recipe, model.labels, model.provenance), half)
-    elif isinstance(model, Network):
-        write_model(path, Model(model, None, {}, {}), half)
+    if isinstance(model, Network):
+        content = Model(model, None, {}, {})
     else:
-        raise MinirepError(f"save: found a {type(model).__name__}, expected a Classifier or a Network")
+        found = type(model).__name__
+        expect(isinstance(model, Classifier), f"save: found a {found}, expected a Classifier or a Network")
+        content = Model(model.network, model.recipe, model.labels, model.provenance)
+    write_model(path, content, half)

@@ -42,8 +42,8 @@ def looks_like(start: bytes, size: int) -> bool:
     return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= size - 8
 
 
-def read_arrays(file: Any, size: int, parse: Callable[[bytes], Any], most: int) -> tuple[dict, dict, Callable]:
-    """Read the header of a binary file of ``size`` bytes: (metadata, {name: shape}, a function that reads an array).
+def read_arrays(file: Any, size: int, parse: Callable[[bytes], Any], most: int) -> tuple[dict, set, Callable]:
+    """Read the header of a binary file of ``size`` bytes: (metadata, names, a function that reads an array by name).
 
     ``parse`` parses JSON, and ``most`` is the largest size of the header in bytes. Raises a MinirepError for positions
     that are outside the file, overlap, leave gaps or do not fit their shapes.
@@ -71,4 +71,4 @@ def read_arrays(file: Any, size: int, parse: Callable[[bytes], Any], most: int) 
         file.seek(8 + length + start)
         return np.frombuffer(file.read(stop - start), DTYPES[header[name]["dtype"]]).reshape(shape)
 
-    return metadata, {name: tuple(entry["shape"]) for name, entry in header.items()}, fetch
+    return metadata, set(header), fetch

@@ -9,8 +9,8 @@ on the computer that unpickles it (arbitrary code execution). Nothing is unpickl
 instructions and executes nothing; `run` carries out the harmless ones that ``torch.save`` uses. Its GLOBAL imports
 nothing: a name remains a name. Its REDUCE accepts the three globals that tensors need, and makes plain values. Objects
 of any other class, such as a scheduler's counter or a NumPy scalar, are not built: an `Opaque` represents them. It does
-no harm in an entry that is not read; as a weight or a setting, it is an error (`TorchFile.known`). Every other
-instruction is an error that names it.
+no harm in an entry that is not read; as a weight or a setting, it is an error (`known`). Every other instruction is an
+error that names it.
 
 Source: the module pickletools of the standard library describes the instructions; ``python -m pickletools data.pkl``
 lists those of any pickle.
@@ -18,19 +18,20 @@ lists those of any pickle.
 
 import io
 import math
+import os
 import pickletools
 import re
 import struct
 import zipfile
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import MinirepError, expect
+from ..errors import MinirepError, expect, naming
 from ..text import quoted
 from .archive import ZIP_ERRORS, open_zip
 
@@ -153,9 +154,7 @@ def _name(module: str, name: str) -> Name | Opaque:
 
 
 def _call(function, arguments):
-    """Return the result of one of `CALLS`; it is opaque if the function or an argument is opaque."""
-    if isinstance(function, Opaque):
-        return function
+    """Return the result of one of `CALLS`; it is opaque if an argument is."""
     known = isinstance(function, Name) and function.text in CALLS
     _require(known and isinstance(arguments, tuple), "a call of something that is not a function")
     opaque = [argument for argument in arguments if isinstance(argument, Opaque)]
@@ -177,27 +176,29 @@ def _opaque(value) -> Opaque:
     return value if isinstance(value, Opaque) else Opaque(f"builtins {type(value).__name__}")
 
 
-def _only(target, otherwise: str, *kinds: type):
-    """Return the target itself, which must be of one of these kinds, or opaque."""
-    _require(isinstance(target, (*kinds, Opaque)), otherwise)
+def _extend(target, items: list) -> list:
+    _require(isinstance(target, list), "list items without a list")
+    target.extend(items)
     return target
 
 
-def _extend(target, items: list):
-    if isinstance(_only(target, "list items without a list", list), list):
-        target.extend(items)
-    return target
-
-
-def _update(target, items: list):
+def _update(target, items: list) -> dict:
     """Add key, value, key, value ... to a dictionary. A nested key could exhaust hash(), so it becomes opaque."""
-    _only(target, "dictionary items without a dictionary", dict)
     keys = items[::2]
-    whole = len(items) % 2 == 0 and not any(isinstance(key, (list, dict)) for key in keys)
-    _require(whole, "a dictionary item without a value, or whose key is a list or a dictionary")
-    if isinstance(target, dict):
-        target.update(zip((key if type(key) in (str, int) else _opaque(key) for key in keys), items[1::2]))
+    whole = isinstance(target, dict) and len(items) % 2 == 0 and not any(isinstance(key, (list, dict)) for key in keys)
+    _require(whole, "a dictionary item without a dictionary or a value, or whose key is a list or a dictionary")
+    target.update(zip((key if type(key) in (str, int) else _opaque(key) for key in keys), items[1::2]))
     return target
+
+
+def _build(target, attributes) -> dict:
+    """Ignore the attributes of an OrderedDict: state_dict's version numbers."""
+    _require(isinstance(target, dict), "attributes of something that is not a dictionary")
+    return target
+
+
+def _foreign(*_) -> None:
+    raise Refused("an object of something that is not a class")
 
 
 # The value that each instruction puts on the stack, made from its argument in the program or from the values that it
@@ -221,18 +222,17 @@ EFFECTS: dict[str, Callable] = {
     "SETITEM": lambda target, key, value: _update(target, [key, value]),
     "SETITEMS": _update,
     "EMPTY_SET": lambda: Opaque("builtins set"),
-    "ADDITEMS": lambda target, items: _only(target, "items of a set without a set"),
     "FROZENSET": lambda items: Opaque("builtins frozenset"),
     # names, and what is made of them
     "GLOBAL": lambda text: _name(*text.split(" ", 1)),
     "STACK_GLOBAL": _name,  # a TypeError unless both are text
     "REDUCE": _call,
-    "NEWOBJ": lambda made, _: _only(made, "an object of something that is not a class"),
-    "NEWOBJ_EX": lambda made, *_: _only(made, "an object of something that is not a class"),
+    **dict.fromkeys(("NEWOBJ", "NEWOBJ_EX", "ADDITEMS"), _foreign),
     "BINPERSID": _storage,
-    # attributes of an OrderedDict: state_dict's version numbers, of no use here
-    "BUILD": lambda target, attributes: _only(target, "attributes of something that is not a dictionary", dict),
+    "BUILD": _build,
 }
+# What is called, filled or built upon. If it is opaque, it stays as it is, whatever the other values are.
+ON_OBJECTS = {"APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "REDUCE", "NEWOBJ", "NEWOBJ_EX", "BUILD"}
 
 
 class _Program(io.BytesIO):
@@ -276,13 +276,21 @@ def run(program: bytes):
                 if pickletools.markobject in taken:
                     taken, operands, stack = taken[:-2], [stack], outer.pop()
                 operands += [stack.pop() for _ in taken]
-                stack.append(effect(*reversed(operands)))
+                ignored = name in ON_OBJECTS and isinstance(operands[-1], Opaque)
+                stack.append(operands[-1] if ignored else effect(*reversed(operands)))
             case other:
                 raise Refused(f"the instruction {other} at byte {position}, which torch.save does not write")
 
 
 # What the program of a damaged file raises.
 PICKLE_ERRORS = (ValueError, TypeError, LookupError, AttributeError, OverflowError, struct.error)
+
+
+def known(value, where: str):
+    """Return the value itself; raise a MinirepError if it is `Opaque`. ``where`` names its place in the file."""
+    if isinstance(value, Opaque):
+        raise MinirepError(f"{where} holds {value}; expected tensors, numbers and text alone")
+    return value
 
 
 class TorchFile(AbstractContextManager):
@@ -297,39 +305,16 @@ class TorchFile(AbstractContextManager):
     def __init__(self, path) -> None:
         self.path = Path(path)
         self._shared: dict[str, bytes] = {}  # storages read so far in which there is more than one tensor
-        try:
-            self.expect(self.path.is_file(), "not a file" if self.path.exists() else "no such file")
-            self._file = io.FileIO(self.path)
-        except (OSError, ValueError) as error:
-            raise self.error(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
-        try:
-            self.size = self.path.stat().st_size
+        with naming(self.path), ExitStack() as opened:
+            self._file = opened.enter_context(open(self.path, "rb"))
+            self.size = self._file.seek(0, os.SEEK_END)
             self._zip = self._opened()
-            self._entries = self._checked_entries()
+            self._entries = self._by_name()
             self.content = self._content()
-        except BaseException:
-            self.close()
-            raise
+            opened.pop_all()
 
     def __exit__(self, *_) -> None:
-        self.close()
-
-    def close(self) -> None:
         self._file.close()
-
-    def error(self, message: str) -> MinirepError:
-        """Return an error that starts with the file's name."""
-        return MinirepError(f"{self.path}: {message}")
-
-    def expect(self, holds: object, message: str) -> None:
-        """Raise an error that starts with the file's name unless the condition holds."""
-        expect(holds, f"{self.path}: {message}")
-
-    def known(self, value, where: str):
-        """Return the value itself; raise a MinirepError if it is `Opaque`. ``where`` names its place in the file."""
-        if isinstance(value, Opaque):
-            raise self.error(f"{where} holds {value}; expected tensors, numbers and text alone")
-        return value
 
     def read(self, tensor: StoredTensor) -> np.ndarray:
         """Read a tensor's numbers into a new array of its shape; bfloat16 becomes float32.
@@ -337,83 +322,63 @@ class TorchFile(AbstractContextManager):
         The array is C-contiguous, whatever the strides in the file. A tensor with more elements than its storage is an
         error: torch can expand a single number to any size, but weights do not need it.
         """
-        storage, shape = self.known(tensor, "its pickle").storage, tensor.shape
-        last = tensor.offset + sum((n - 1) * stride for n, stride in zip(shape, tensor.strides))
-        inside = tensor.size and last < storage.count and tensor.size <= storage.count
-        found = f"a tensor of shape {shape}, strides {tensor.strides} and offset {tensor.offset}"
-        self.expect(inside, f"{found} is empty or goes beyond its storage of {storage.count} numbers")
-        numbers = self._numbers(storage, keep=tensor.size < storage.count)[tensor.offset :]
-        steps = [stride * numbers.itemsize if n > 1 else 0 for n, stride in zip(shape, tensor.strides)]
+        with naming(self.path):
+            storage, shape = known(tensor, "its pickle").storage, tensor.shape
+            last = tensor.offset + sum((n - 1) * stride for n, stride in zip(shape, tensor.strides))
+            inside = tensor.size and last < storage.count and tensor.size <= storage.count
+            found = f"a tensor of shape {shape}, strides {tensor.strides} and offset {tensor.offset}"
+            expect(inside, f"{found} is empty or goes beyond its storage of {storage.count} numbers")
+            data = self._shared.get(storage.key) or self._bytes(f"data/{storage.key}", self.size)
+            if tensor.size < storage.count:
+                self._shared[storage.key] = data
+            found, itemsize = f"the storage {quoted(storage.key)} has {len(data)} bytes", storage.stored.itemsize
+            expect(len(data) == storage.count * itemsize, f"{found}, expected {storage.count} x {itemsize}")
+        numbers = np.frombuffer(data, storage.stored)[tensor.offset :]
+        steps = [stride * itemsize if n > 1 else 0 for n, stride in zip(shape, tensor.strides)]
         array = np.lib.stride_tricks.as_strided(numbers, shape, steps, writeable=False)  # in bounds, as checked above
         if storage.dtype == BFLOAT16:
             return (array.astype(np.uint32, order="C") << 16).view(np.float32)
         return np.array(array, order="C")
 
     def _opened(self) -> zipfile.ZipFile:
+        self._file.seek(0)
         start = self._file.read(512)
-        if start.startswith(LEGACY_PICKLE) or start[257:262] == LEGACY_TAR:
-            raise self.error("the format of torch.save before 1.6; open it with torch 1.6 or later and save it again")
+        old = start.startswith(LEGACY_PICKLE) or start[257:262] == LEGACY_TAR
+        expect(not old, "the format of torch.save before 1.6; open it with torch 1.6 or later and save it again")
         is_zip = start.startswith(b"PK\x03\x04")
-        self.expect(is_zip, "not a checkpoint; expected a zip file as torch.save (1.6 or later) writes it")
+        expect(is_zip, "not a checkpoint; expected a zip file as torch.save (1.6 or later) writes it")
         try:
             return open_zip(self._file)
         except ZIP_ERRORS as error:
-            raise self.error(f"damaged or cut short: {quoted(str(error))}") from None
+            raise MinirepError(f"damaged or cut short: {quoted(str(error))}") from None
 
-    def _checked_entries(self) -> dict[str, zipfile.ZipInfo]:
-        """Return the zip's entries by their names without the leading "<name>/".
-
-        torch.save does not compress, so all entries together must not be larger than the file. This check protects from
-        zip bombs and overlapping entries. Names do no harm, as nothing is written to disk.
-        """
+    def _by_name(self) -> dict[str, zipfile.ZipInfo]:
+        """Return the zip's entries by their names without the leading "<name>/". None is ever written to disk."""
         infos = self._zip.infolist()
         tops = [info.filename[:-8] for info in infos if re.fullmatch(r"[^/]*/data\.pkl", info.filename)]
-        found = f"found {len(tops)} entries <name>/data.pkl"
-        self.expect(len(tops) == 1, f"{found}, expected one, as torch.save writes it")
-        (top,) = tops
+        expect(len(tops) == 1, f"found {len(tops)} entries <name>/data.pkl, expected one, as torch.save writes it")
         for info in infos:
-            name, inside = quoted(info.filename), info.filename.startswith(top)
-            self.expect(inside, f"found the entry {name}, expected all to be in {quoted(top)}")
-            plain = info.compress_type == zipfile.ZIP_STORED and info.compress_size == info.file_size
-            plain = plain and not info.flag_bits & 1
-            self.expect(plain, f"the entry {name} is compressed or encrypted; expected neither")
-        entries = {info.filename.removeprefix(top): info for info in infos}
-        self.expect(len(entries) == len(infos), "found several entries of one name, expected one of each")
-        total = sum(info.file_size for info in infos)
-        self.expect(total <= self.size, "its entries are larger than the file together: damaged or forged")
-        return entries
+            name, inside = quoted(info.filename), info.filename.startswith(tops[0])
+            expect(inside, f"found the entry {name}, expected all to be in {quoted(tops[0])}")
+        return {info.filename.removeprefix(tops[0]): info for info in infos}
 
     def _content(self):
         little = "byteorder" not in self._entries or self._bytes("byteorder", 16) == b"little"
-        self.expect(little, "written on a big-endian machine, which is not supported; expected byte order little")
+        expect(little, "written on a big-endian machine, which is not supported; expected byte order little")
         program = self._bytes("data.pkl", MAX_PICKLE)
         try:
-            return self.known(run(program), "its pickle")
+            return known(run(program), "its pickle")
         except Refused as error:
-            raise self.error(f"its pickle holds {error}") from None
+            raise MinirepError(f"its pickle holds {error}") from None
         except PICKLE_ERRORS as error:
-            raise self.error(f"its pickle is damaged: {type(error).__name__}, {quoted(str(error))}") from None
+            raise MinirepError(f"its pickle is damaged: {type(error).__name__}, {quoted(str(error))}") from None
 
     def _bytes(self, name: str, limit: int) -> bytes:
         entry = f"the entry {quoted(name)}"
-        self.expect(name in self._entries, f"{entry} is missing")
+        expect(name in self._entries, f"{entry} is missing")
         size = self._entries[name].file_size
-        self.expect(size <= limit, f"{entry} has {size} bytes, expected at most {limit}")
+        expect(size <= limit, f"{entry} has {size} bytes, expected at most {limit}")
         try:
-            data = self._zip.read(self._entries[name])  # checks the checksum, too
+            return self._zip.read(self._entries[name])  # checks the checksum, too
         except ZIP_ERRORS as error:
-            raise self.error(f"{entry} is damaged: {quoted(str(error))}") from None
-        self.expect(len(data) == size, f"{entry} has {len(data)} bytes, expected {size}")
-        return data
-
-    def _numbers(self, storage: Storage, keep: bool) -> np.ndarray:
-        """Return the numbers (count,) of a storage, bfloat16 as uint16; ``keep`` them if other tensors may share it."""
-        data = self._shared.get(storage.key)
-        if data is None:
-            data = self._bytes(f"data/{storage.key}", self.size)
-        if keep:
-            self._shared[storage.key] = data
-        found, expected = f"{quoted(storage.key)} has {len(data)} bytes", f"{storage.count} x {storage.stored.itemsize}"
-        whole = len(data) == storage.count * storage.stored.itemsize
-        self.expect(whole, f"the storage {found}, expected {expected}")
-        return np.frombuffer(data, storage.stored)
+            raise MinirepError(f"{entry} is damaged: {quoted(str(error))}") from None

@@ -7,16 +7,13 @@ import os
 import re
 import stat
 import sys
-import time
 from collections.abc import Iterator
 
-from ..errors import MinirepError, expect
+from ..errors import MinirepError, expect, naming
 from ..text import printable
 
 STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1")
 KINDS = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a named pipe", stat.S_ISSOCK: "a socket"}
-UNFINISHED = ".minirep"  # suffix of temporary files
-STALE = 3600  # seconds after which no process is still writing one
 
 
 @contextlib.contextmanager
@@ -35,10 +32,8 @@ def replacing(path, mode: int = 0o666) -> Iterator[io.BytesIO]:
         sys.stdout.flush()
         return
     folder, name = os.path.split(target)
-    prefix = f".{name[:40]}."
-    temporary = os.path.join(folder, f"{prefix}{os.urandom(6).hex()}{UNFINISHED}")
+    temporary = os.path.join(folder, f".{name[:40]}.{os.urandom(6).hex()}.minirep")
     try:
-        _sweep(folder, prefix)
         with open(temporary, "xb", opener=lambda file, flags: os.open(file, flags, mode)) as file:
             file.write(content.getbuffer())
         os.replace(temporary, target)
@@ -81,22 +76,10 @@ def irregular(path) -> str | None:
     return None if stat.S_ISREG(mode) else next((kind for is_it, kind in KINDS.items() if is_it(mode)), "a device")
 
 
-def _sweep(folder: str, prefix: str) -> None:
-    """Remove temporary files of the same target that killed processes have left."""
-    for entry in os.scandir(folder):
-        if entry.name.startswith(prefix) and entry.name.endswith(UNFINISHED):
-            with contextlib.suppress(OSError):  # another process may have removed it
-                if time.time() - entry.stat(follow_symlinks=False).st_mtime > STALE:
-                    os.unlink(entry)
-
-
 def sha256(path) -> str:
     """Return the SHA-256 of a file, in hexadecimal digits."""
     digest = hashlib.sha256()
-    try:
-        with open(path, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise MinirepError(f"{printable(path)}: cannot be read: {error.strerror or error}") from None
+    with naming(path), open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
     return digest.hexdigest()

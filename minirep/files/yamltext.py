@@ -7,6 +7,7 @@ documents in one text are errors.
 Source: YAML 1.1 (yaml.org/spec/1.1), chapters 7 to 9, as far as ``safe_dump`` of PyYAML uses them.
 """
 
+import json
 import re
 from functools import partial
 
@@ -15,12 +16,10 @@ from ..errors import expect
 MAX_TEXT = 1 << 16  # characters; the published configurations have 4,000
 MAX_DEPTH = 16
 
-# a key and its value, a piece of a list or mapping in one line, a quotation alone, what may follow all of them
+# a key and its value, a piece of a list or mapping in one line, what may follow both
 KEY = re.compile(r"""([^\s'"\[\]{},#&*!|>%@:-][^\s:]*|'[^']*'|"[^"\\]*"):(?: +(.*))?$""")
 QUOTED = r"""'(?:[^']|'')*'|"(?:[^"\\]|\\.)*\""""
 TOKEN = re.compile(rf"""([\[\]{{}},]|:(?=\s|$)|{QUOTED}|[^\s\[\]{{}},:'"](?:[^\[\]{{}},:]|:(?!\s))*)""")
-MARKS = ("]", "}", ",", ":")
-SCALAR = re.compile(rf"({QUOTED})\s*(?:#.*)?$")
 DASH = re.compile(r"-(?: \s*|$)")
 END = re.compile(r"\s*(?:#.*)?$")
 BETWEEN = re.compile(r"(?:\s+|#.*)*")
@@ -101,12 +100,8 @@ def _tree(rows: list[list], start: int, depth: int):
 
 
 def _value(text: str):
-    if text.startswith(("[", "{")):
+    if text.startswith(("[", "{", "'", '"')):
         return _flow(text)
-    if text.startswith(("'", '"')):
-        if quoted := SCALAR.match(text):
-            return _scalar(quoted[1])
-        raise ValueError(f"a quotation without its end: {text[:60]!r}")
     understood = not text.startswith(tuple("&*!|>%@`]},"))
     _require(understood, f"anchors, tags and block scalars are not understood: {text[:60]!r}")
     text = re.split(r"(?:^|\s)#", text, maxsplit=1)[0].strip()  # without the comment after it
@@ -132,36 +127,23 @@ def _unescaped(escape: re.Match) -> str:
 
 
 def _flow(text: str):
-    """Parse a list [a, b] or a mapping {a: b}, nested in any way."""
-    tokens, i = [], 0
+    """Parse a list [a, b] or a mapping {a: b}, nested in any way, or a quotation. Only its scalars differ from JSON."""
+    pieces: list[str] = []
+    token, depth, i = "", 0, 0
     while (i := BETWEEN.match(text, i).end()) < len(text):  # type: ignore[union-attr]  # it matches anywhere
-        token = TOKEN.match(text, i)
-        if not token:
-            raise ValueError(f"not understood: {text[i : i + 60]!r}")
-        tokens.append(token[1].strip())
-        i = token.end()
-    tokens.reverse()  # the next one is popped from the end
-
-    def value(depth):
+        found = TOKEN.match(text, i)
+        if not found:
+            raise ValueError(f"found {text[i : i + 60]!r}, expected a list, a mapping or a scalar")
+        before, token, i = token, found[1].strip(), found.end()
+        if token == ":" and pieces:  # a key is text
+            pieces[-1] = json.dumps(before.strip("'\""))
+        if token in "]}" and before == "," and pieces[-2] not in "[{,":  # JSON has no comma behind the last item
+            pieces.pop()
+        pieces.append(token if token in "[]{},:" else json.dumps(_scalar(token)))
+        depth += (token in "[{") - (token in "]}")
         _require(depth <= MAX_DEPTH, f"nested more than {MAX_DEPTH} deep")
-        token = tokens.pop()
-        _require(token not in MARKS, f"found {token!r} instead of a value: {text[:60]!r}")
-        if token not in ("[", "{"):
-            return _scalar(token)
-        end, items = {"[": "]", "{": "}"}[token], []
-        while tokens[-1] != end:
-            key = tokens.pop() if token == "{" else None
-            _require(token == "[" or tokens.pop() == ":", f"a mapping without a colon: {text[:60]!r}")
-            items.append((key, value(depth + 1)))
-            _require(tokens[-1] in (",", end), f"found {tokens[-1][:60]!r} instead of a comma: {text[:60]!r}")
-            if tokens[-1] == ",":
-                tokens.pop()
-        tokens.pop()
-        return [value for _, value in items] if token == "[" else dict(items)
-
+    _require(depth <= 0, f"a list or mapping without its end: {text[:60]!r}")
     try:
-        result = value(0)
-    except IndexError:
-        raise ValueError(f"a list or mapping without its end: {text[:60]!r}") from None
-    _require(not tokens, f"something behind a list or mapping: {text[:60]!r}")
-    return result
+        return json.loads(" ".join(pieces))
+    except ValueError:
+        raise ValueError(f"found {text[:60]!r}, expected a list, a mapping or a scalar") from None

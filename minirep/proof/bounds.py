@@ -14,6 +14,8 @@ tolerance is picked by hand: `ROUNDINGS` below counts the operations on one term
 
 In bfloat16 (`minirep.precision`) the weight and the input of a 1 x 1 convolution are rounded once more, each by a
 factor of at most 1 +- 2^-8. The bound then applies to the distance from the network before this rounding.
+Arm's BFDOT rounds to odd, by a factor of up to 1 +- 2u. But it adds two products at a time: a term of a sum of K passes
+through at most K / 2 + 3 such roundings, so that the k = K + 11 roundings by u that are counted here cover them.
 
 A result that underflows has an absolute error rather than a relative one. It is added too, also for processors that
 flush small numbers to zero. If a sum might overflow, or a variance with its eps might be flushed, the bound is
@@ -23,6 +25,7 @@ infinite, and nothing is proved.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -206,7 +209,7 @@ def through_block(known: Known, node: Block) -> Known:
 
 def through_head(known: Known, pool: tuple[int, int], linear: Linear) -> Known:
     """Bound the head before its softmax: pooling and linear layer are one sum of products."""
-    window = min(pool[0], known.value.shape[1]), min(pool[1], known.value.shape[2])
+    window = ops.pool_window(pool, known.value)
     conv = Conv(linear.weight, linear.bias)
     part = _summand(known, [conv], lambda x, w: ops.matmul(ops.average_pool(x, window), w))
     part = replace(part, roundings=part.roundings + window[0] * window[1], reach=part.reach * window[0] * window[1])
@@ -244,36 +247,30 @@ def merged_weights(network: Network, dtype) -> Network:
 
     The bound holds for any way to merge in ``dtype``; `reparam.fuse` rounds once and stays far below it.
     """
-    sizes = reparam.fuse(absolute_twin(network))
+    stored: dict[str, Any] = {}  # every node of the network by its path
+    map_tree(network, lambda name, node: stored.setdefault(name, node))
 
-    def layer_bounds(layer, stored):
-        convs = stored.branches
-        return replace(layer, branches=(_weights(layer.branches[0], convs, dtype, len(convs) + stored.identity),))
+    def bound(name: str, node: Any) -> Any:
+        above, _, number = name.rpartition(".")
+        if isinstance(node, Linear):  # a head is not merged with anything
+            return map_arrays(node, np.zeros_like)
+        if not isinstance(node, Conv):
+            return node
+        if above.endswith(".branches"):
+            layer = stored[above.removesuffix(".branches")]
+            return _weights(node, layer.branches, dtype, len(layer.branches) + layer.identity)
+        if above.endswith(".expand_project"):
+            chain = _collapsed(stored[above])[int(number)]
+            return _weights(node, chain, dtype, 1 + sum(c.weight.shape[1] for c in chain[:-1]), len(chain))
+        return _weights(node, [stored[name]], dtype)
 
-    def block_bounds(node, stored):
-        return replace(
-            node,
-            entry=_weights(node.entry, [stored.entry], dtype),
-            paths=tuple(tuple(map(layer_bounds, path, old)) for path, old in zip(node.paths, stored.paths)),
-            expand_project=tuple(
-                _weights(conv, chain, dtype, 1 + sum(c.weight.shape[1] for c in chain[:-1]), len(chain))
-                for conv, chain in zip(node.expand_project, _collapsed(stored))
-            ),
-            shortcut=None if node.shortcut is None else _weights(node.shortcut, [stored.shortcut], dtype),
-        )
-
-    return replace(
-        sizes,
-        stem=_weights(sizes.stem, [network.stem], dtype),
-        stages=tuple(tuple(map(block_bounds, new, old)) for new, old in zip(sizes.stages, network.stages)),
-        heads=map_arrays(sizes.heads, np.zeros_like),  # they are not merged with anything
-    )
+    return map_tree(reparam.fuse(absolute_twin(network)), bound)
 
 
-def _collapsed(stored: Block) -> list[list[Conv]]:
+def _collapsed(convs: tuple[Conv, ...]) -> list[list[Conv]]:
     """Return the chains of convolutions that `reparam.collapse_linear` collapses into one convolution each."""
     chains: list[list[Conv]] = [[]]
-    for conv in stored.expand_project:
+    for conv in convs:
         if chains[-1] and chains[-1][-1].relu:
             chains.append([])
         chains[-1].append(conv)

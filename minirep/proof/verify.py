@@ -1,9 +1,8 @@
 """Compare the merged and the unmerged network, block by block (the command: `minirep.cli.verify`).
 
 Each block runs as stored and merged, on the activations that sounds produce. Each part of it runs before and after each
-step of merging, on inputs that reach every channel and every tap. The outputs are compared in float32 and in float64,
-and their difference with the bound that `minirep.proof.bounds` computes from the weights. Merged kernels of the authors
-in a file are compared with those merged from its branches. See docs/concepts/why-merged-is-equal.md for the algebra.
+step of merging, on inputs that reach every channel and every tap. Outputs are compared in float32 and in float64, and
+their difference with the bound of `minirep.proof.bounds`. See docs/concepts/why-merged-is-equal.md for the algebra.
 """
 
 import contextlib
@@ -19,7 +18,7 @@ from .. import ops, reparam
 from ..check import check
 from ..errors import MinirepError
 from ..files.modelfile import Model
-from ..network import Block, Conv, Network, block_forward, forward
+from ..network import Block, Conv, Depthwise, Network, block_forward, forward
 from ..reparam import STEPS, is_fused
 from ..tree import as_type, map_arrays, map_tree, named_arrays
 from . import bounds
@@ -73,16 +72,6 @@ def worst(differences) -> Difference:
     return max(differences, key=lambda d: d.used)
 
 
-@dataclass(frozen=True)
-class Stretch:
-    """A part of a block between two sums, or the stem, or a head, with an input to run it on."""
-
-    name: str
-    nodes: Callable[..., tuple]  # from any form of the block to the nodes of this part
-    run: Callable[..., np.ndarray]  # from any form of the block to the output of this part
-    bound: np.ndarray  # on the error of that output, for all forms
-
-
 def probe(shape: tuple[int, ...], dtype) -> np.ndarray:
     """Draw random inputs (3, T, F, C), each ten times as large as the one before.
 
@@ -93,40 +82,63 @@ def probe(shape: tuple[int, ...], dtype) -> np.ndarray:
     return (sizes * np.random.default_rng(0).normal(size=(3, *shape))).astype(dtype)
 
 
-def parts(block: Block) -> Iterator[Stretch]:
-    """Yield the parts of a block, each with a `probe`."""
+@dataclass(frozen=True)
+class Part:
+    """The stem, a block, a head, or a part of a block between two sums."""
+
+    name: str
+    nodes: Callable[..., tuple]  # from any form of the whole, a network or a block, to the nodes of this part
+    run: Callable[..., np.ndarray]  # from an input and these nodes to the output
+    through: Callable[[bounds.Known], bounds.Known]  # from a known input to the output, with a bound for all forms
+    probe: np.ndarray  # random inputs of its own
+
+    def of(self, form: Any, x: np.ndarray) -> np.ndarray:
+        return self.run(x, *self.nodes(form))
+
+
+def body(network: Network) -> Iterator[Part]:
+    """Yield the stem and the blocks; the output of each is the input of the next."""
+    through: Any = partial(bounds.through_stem, conv=network.stem)
+    yield Part("stem", lambda n: (n.stem,), ops.stem, through, probe((16, 16, 1), network.dtype))
+    for name, block in network.blocks.items():
+        x, through = probe((8, 8, len(block.entry.weight)), network.dtype), partial(bounds.through_block, node=block)
+        yield Part(name, lambda n, name=name: (n.blocks[name],), lambda x, b: block_forward(b, x), through, x)
+
+
+def head_part(network: Network, head: str) -> Part:
+    """Return a head up to its logits."""
+    linear, (wt, wf) = network.heads[head], network.pool
+    through = partial(bounds.through_head, pool=network.pool, linear=linear)
+    x = probe((wt + 1, wf + 1, len(linear.weight)), network.dtype)
+    return Part("head", lambda n: (n.pool, n.heads[head]), ops.logits, through, x)
+
+
+def parts(block: Block) -> Iterator[Part]:
+    """Yield the parts of a block."""
     c_in, c = block.entry.weight.shape
     dtype = block.entry.weight.dtype
 
-    x = probe((8, 8, c_in), dtype)
+    def summed(known: bounds.Known, conv: Conv) -> bounds.Known:
+        return bounds.add([bounds.through_pointwise(known, conv, block.stride)], dtype, relu=False)
+
     for name in ("entry", "shortcut"):
-        conv: Conv | None = getattr(block, name)
-        if conv is not None:
-            summed = bounds.through_pointwise(bounds.start(x, dtype), conv, block.stride)
-            yield Stretch(
-                name,
-                lambda b, name=name: (getattr(b, name), b.stride),
-                lambda b, name=name: ops.pointwise(x, getattr(b, name), b.stride),
-                bounds.add([summed], dtype, relu=False).error,
-            )
+        if (conv := getattr(block, name)) is not None:
+            x, through = probe((8, 8, c_in), dtype), partial(summed, conv=conv)
+            yield Part(name, lambda b, name=name: (getattr(b, name), b.stride), ops.pointwise, through, x)
     for i, path in enumerate(block.paths):
         for j, layer in enumerate(path):
             length = max(len(branch.weight) for branch in layer.branches) + 2
-            y = probe((length, 3, c) if layer.axis == "time" else (3, length, c), dtype)
-            yield Stretch(
-                f"paths.{i}.{j} along {layer.axis}",
-                lambda b, i=i, j=j: (b.paths[i][j],),
-                lambda b, i=i, j=j, y=y: ops.depthwise(y, b.paths[i][j]),
-                bounds.through_depthwise(bounds.start(y, dtype), layer).error,
-            )
-    total, residual = probe((8, 8, c), dtype), probe((8, 8, block.expand_project[-1].weight.shape[-1]), dtype)
-    yield Stretch(
+            x = probe((length, 3, c) if layer.axis == "time" else (3, length, c), dtype)
+            name, through = f"paths.{i}.{j} along {layer.axis}", partial(bounds.through_depthwise, layer=layer)
+            yield Part(name, lambda b, i=i, j=j: (b.paths[i][j],), ops.depthwise, through, x)
+    convs, residual = block.expand_project, probe((8, 8, block.expand_project[-1].weight.shape[-1]), dtype)
+    summand = bounds.identity(bounds.start(residual, dtype))
+    yield Part(
         "expand_project",
-        lambda b: b.expand_project,
-        lambda b: ops.expand_project(total, b.expand_project, residual),
-        bounds.through_expand_project(
-            bounds.start(total, dtype), block.expand_project, bounds.identity(bounds.start(residual, dtype))
-        ).error,
+        lambda b: (b.expand_project,),
+        lambda x, convs: ops.expand_project(x, convs, residual),
+        lambda known: bounds.through_expand_project(known, convs, summand),
+        probe((8, 8, c), dtype),
     )
 
 
@@ -145,39 +157,18 @@ def unchanged(old: tuple, new: tuple) -> bool:
     return describe(old) == describe(new) and all(a is news[name] for name, a in olds.items())
 
 
-def check_steps(parts: Iterable[Stretch], forms: list[tuple[str, Any]], fused: Any) -> tuple[Step, ...]:
-    """Compare each form with the next, and the first with ``fused``, part by part; forms are (step, its result)."""
-    return tuple(
-        Step(part.name, name, difference(part.run(before), part.run(after), 2 * part.bound))
-        for part in parts
-        for (_, before), (name, after) in [*pairwise(forms), (forms[0], ("fuse", fused))]
-        if not unchanged(part.nodes(before), part.nodes(after))
-    )
-
-
-def check_block(block: Block, fused: Block) -> tuple[Step, ...]:
-    """Check every step of merging on every part of a block that it changes, and all steps at once."""
-    forms = [("stored", block)]
-    for name, step in STEPS.items():
+def check_steps(parts: Iterable[Part], form: Any, steps: dict[str, Any], fused: Any) -> tuple[Step, ...]:
+    """Check every step of merging on every part that it changes, and all steps at once, which give ``fused``."""
+    forms, found = [("stored", form)], []
+    for name, step in steps.items():
         forms.append((name, step(forms[-1][1])))
-    return check_steps(parts(block), forms, fused)
-
-
-def check_stem(stem: Conv, fused: Conv) -> tuple[Step, ...]:
-    """Check the one step of merging in the stem."""
-    x = probe((16, 16, 1), stem.weight.dtype)
-    bound = bounds.through_stem(bounds.start(x, x.dtype), stem).error
-    part = Stretch("stem", lambda conv: (conv,), lambda conv: ops.stem(x, conv), bound)
-    return check_steps([part], [("stored", stem), ("fold", reparam.fold(stem))], fused)
-
-
-def check_head(network: Network, fused: Network, head: str) -> tuple[Step, ...]:
-    """Check a head, which merging does not change."""
-    linear, (wt, wf) = network.heads[head], network.pool
-    x = probe((wt + 1, wf + 1, len(linear.weight)), network.dtype)
-    bound = bounds.through_head(bounds.start(x, x.dtype), network.pool, linear).error
-    part = Stretch("head", lambda n: (n.pool, n.heads[head]), lambda n: ops.logits(x, n.pool, n.heads[head]), bound)
-    return check_steps([part], [("stored", network)], fused)
+    for part in parts:
+        bound = 2 * part.through(bounds.start(part.probe, part.probe.dtype)).error
+        for (_, before), (name, after) in [*pairwise(forms), (forms[0], ("fuse", fused))]:
+            if not unchanged(part.nodes(before), part.nodes(after)):
+                apart = difference(part.of(before, part.probe), part.of(after, part.probe), bound)
+                found.append(Step(part.name, name, apart))
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -215,25 +206,25 @@ def check_row(name: str, known: bounds.Known, stored: np.ndarray, fused: np.ndar
 def check_network(network: Network, log_mels: np.ndarray, done=lambda: None) -> list[Row]:
     """Check stem, blocks and heads in the network's precision, each on the input that the stored form computes."""
     merged, fused = is_fused(network), reparam.fuse(network)
-    x = log_mels[..., None].astype(network.dtype)
-    y = ops.stem(x, network.stem)
-    known = bounds.through_stem(bounds.start(x, network.dtype), network.stem)
-    rows = [check_row("stem", known, y)]
-    if not merged:
-        rows = [check_row("stem", known, y, ops.stem(x, fused.stem), check_stem(network.stem, fused.stem))]
-    done()
-    for name, block in network.blocks.items():
-        x, y = y, block_forward(block, y)
-        known = bounds.through_block(bounds.start(x, network.dtype), block)
-        other = fused.blocks[name]
-        new = () if merged else (block_forward(other, x), check_block(block, other))
-        rows.append(check_row(name, known, y, *new))
+
+    def steps(part: Part) -> tuple[Step, ...]:
+        if part.name in fused.blocks:
+            block = network.blocks[part.name]
+            return check_steps(parts(block), block, STEPS, fused.blocks[part.name])
+        fold = {"fold": lambda n: replace(n, stem=reparam.fold(n.stem))}  # it leaves the heads as they are
+        return check_steps([part], network, fold, fused)
+
+    x, rows = log_mels[..., None].astype(network.dtype), []
+    for part in body(network):
+        known, y = part.through(bounds.start(x, network.dtype)), part.of(network, x)
+        rows.append(check_row(part.name, known, y, *(() if merged else (part.of(fused, x), steps(part)))))
+        x = y
         done()
     for head, linear in network.heads.items():
-        known = bounds.through_head(bounds.start(y, network.dtype), network.pool, linear)
-        steps = () if merged else check_head(network, fused, head)
-        rows.append(check_row(f"heads.{head}", known, ops.logits(y, network.pool, linear), steps=steps))
-        rows.append(check_probabilities(head, known, ops.head(y, network.pool, linear)))
+        part = head_part(network, head)
+        known = part.through(bounds.start(x, network.dtype))
+        rows.append(check_row(f"heads.{head}", known, part.of(network, x), steps=() if merged else steps(part)))
+        rows.append(check_probabilities(head, known, ops.head(x, network.pool, linear)))
     return rows
 
 
@@ -246,17 +237,14 @@ def check_probabilities(head: str, logits: bounds.Known, found: np.ndarray) -> R
 
 def check_backend(network: Network, log_mels: np.ndarray, run: Any) -> list[Row]:
     """Compare each part on a backend with the same part in float64, on the input that the backend computed for it."""
-    known = bounds.start(log_mels[..., None].astype(network.dtype), network.dtype)
-    blocks, rows = network.blocks, []
-    for name, y in run.walk(log_mels):
-        known = (
-            bounds.through_stem(known, network.stem) if name == "stem" else bounds.through_block(known, blocks[name])
-        )
+    known, rows = bounds.start(log_mels[..., None].astype(network.dtype), network.dtype), []
+    for part, (name, y) in zip(body(network), run.walk(log_mels), strict=True):
+        known = part.through(known)
         rows.append(check_row(name, known, y))
         known = bounds.start(y if y.shape == known.value.shape else known.value, network.dtype)
     probabilities = run(log_mels)
-    for head, linear in network.heads.items():
-        rows.append(check_probabilities(head, bounds.through_head(known, network.pool, linear), probabilities[head]))
+    for head in network.heads:
+        rows.append(check_probabilities(head, head_part(network, head).through(known), probabilities[head]))
     return rows
 
 
@@ -277,8 +265,8 @@ def inputs(log_mels: np.ndarray, whole: bool = False) -> dict[str, np.ndarray]:
     sizes = np.array([1, 10, 100, 1], np.float32)[:, None, None]
     random = sizes * np.random.default_rng(0).normal(size=(4, *log_mels.shape[1:])).astype(np.float32)
     shorter = random if whole else random[:, : log_mels.shape[1] // 3 + 1]
-    other = {} if whole else {"one frame": random[:3, :1]}
-    return {"sounds": log_mels, "random": shorter, "one example": random[1:2]} | other
+    found = {"sounds": log_mels, "random": shorter, "one example": random[1:2]}
+    return found if whole else found | {"one frame": random[:3, :1]}
 
 
 def try_backend(network: Network, log_mels: np.ndarray, run: Any) -> list[Row]:
@@ -308,13 +296,6 @@ class Outcome:
     agree: int
 
 
-def check_outcome(network: Network, log_mels: np.ndarray) -> list[Outcome]:
-    """Compare probabilities of the merged form on every backend with the stored form; if that is merged, in float64."""
-    merged, reference = reparam.fuse(network), as_type(network, np.float64) if is_fused(network) else network
-    runs = {"numpy": partial(forward, merged), "numba": compiled(merged)}
-    return compare_outcomes(network.dtype.name, partial(forward, reference), runs, log_mels)
-
-
 def compare_outcomes(precision: str, reference: Any, runs: dict[str, Any], log_mels: np.ndarray) -> list[Outcome]:
     """Compare backends, {name: function from log-mels to probabilities, or None}, with a reference on log-mels."""
 
@@ -322,21 +303,17 @@ def compare_outcomes(precision: str, reference: Any, runs: dict[str, Any], log_m
         found = [run(log_mels[i : i + VIEWS]) for i in range(0, len(log_mels), VIEWS)]  # some at a time: memory
         return {head: np.concatenate([p[head] for p in found]) for head in found[0]}
 
-    before, found = probabilities(reference), []
+    before, outcomes = probabilities(reference), []
     for backend, run in runs.items():
         if run is not None:
             after = probabilities(run)
-            absolute = float(np.max([np.abs(before[head] - after[head]).max() for head in before]))
-            same = np.all(  # NaN has no most probable class
-                [
-                    (before[head].argmax(axis=1) == after[head].argmax(axis=1))
-                    & np.isfinite(before[head] + after[head]).all(axis=1)
-                    for head in before
-                ],
-                axis=0,
-            )
-            found.append(Outcome(precision, backend, absolute, len(same), int(same.sum())))
-    return found
+            absolute, agree = [], np.ones(len(log_mels), bool)
+            for head, p in before.items():
+                absolute.append(np.abs(p - after[head]).max())
+                agree &= p.argmax(axis=1) == after[head].argmax(axis=1)
+                agree &= np.isfinite(p + after[head]).all(axis=1)  # NaN has no most probable class
+            outcomes.append(Outcome(precision, backend, float(np.max(absolute)), len(agree), int(agree.sum())))
+    return outcomes
 
 
 def check_stored(network: Network, stored: dict[str, Conv]) -> dict[str, Difference]:
@@ -344,19 +321,15 @@ def check_stored(network: Network, stored: dict[str, Conv]) -> dict[str, Differe
 
     The names of the differences are those of the arrays, such as "stages.0.2.paths.0.1.branches.0.weight".
     """
-    found = {}
-    layers = {f"{name}.paths.{i}.{j}": layer for name, block in network.blocks.items()
-              for i, path in enumerate(block.paths) for j, layer in enumerate(path)}  # fmt: skip
+    found, layers = {}, dict[str, Depthwise]()
+    map_tree(network, lambda name, node: layers.setdefault(name, node) if isinstance(node, Depthwise) else node)
     for path, conv in stored.items():
         layer = map_arrays(layers[path], lambda a: a.astype(np.float64))
         merged = reparam.merge_branches(layer).branches[0]
         if conv.weight.shape != merged.weight.shape:
             raise MinirepError(f"{path}: found a merged kernel {conv.weight.shape}, expected {merged.weight.shape}")
-        for part, rounded, own in zip(
-            ("weight", "bias"),
-            bounds.merged_branches(layer, conv.weight.dtype),
-            bounds.merged_branches(layer, np.float64),
-        ):
+        allowed = (bounds.merged_branches(layer, dtype) for dtype in (conv.weight.dtype, np.float64))
+        for part, rounded, own in zip(("weight", "bias"), *allowed):
             apart = difference(getattr(conv, part), getattr(merged, part), rounded + own)
             found[f"{path}.branches.0.{part}"] = apart
     return found
@@ -425,8 +398,7 @@ def check_merged(model: Model, merged: Model, log_mels: np.ndarray, exported: bo
     network, theirs = model.network, merged.network
     ours = network if exported and not is_fused(theirs) else reparam.fuse(network)
     fields = differing(theirs, ours)
-    fields += differing({"labels": merged.labels, "recipe": merged.recipe},
-                        {"labels": model.labels, "recipe": model.recipe})  # fmt: skip
+    fields += differing(*({"labels": m.labels, "recipe": m.recipe} for m in (merged, model)))
     arrays = named_arrays(theirs)
     half = all(np.array_equal(a, a.astype(np.float16)) for a in arrays.values())
     nearest = named_arrays(as_type(as_type(ours, np.float16), ours.dtype) if half else ours)
@@ -437,7 +409,9 @@ def check_merged(model: Model, merged: Model, log_mels: np.ndarray, exported: bo
     weights, exact = {}, 0
     for name, expected in named_arrays(ours).items():
         if name in arrays and arrays[name].shape == expected.shape:
-            allowed = rounded[name] + own[name] + (half_rounding(expected) if half else 0)
+            allowed = rounded[name] + own[name]
+            if half:  # ``--half`` moved it by up to half a unit in the last place (ulp) of float16
+                allowed = allowed + np.spacing(np.abs(expected).astype(np.float16)).astype(np.float64) / 2
             weights[name] = difference(arrays[name], expected, allowed)
             exact += int((arrays[name] == nearest[name]).sum())
     total = sum(a.size for a in named_arrays(ours).values())
@@ -447,21 +421,13 @@ def check_merged(model: Model, merged: Model, log_mels: np.ndarray, exported: bo
 
 def check_forms(network: Network, merged: Network, log_mels: np.ndarray) -> list[Row]:
     """Compare stem and blocks of two forms of one network, on the inputs that the first form computes."""
-    x = log_mels[..., None].astype(network.dtype)
-    known = bounds.through_stem(bounds.start(x, network.dtype), network.stem)
-    y = ops.stem(x, network.stem)
-    rows, blocks = [check_row("stem", known, y, ops.stem(x, merged.stem))], merged.blocks
-    for name, block in network.blocks.items():
-        for x in (y, probe((8, 8, y.shape[-1]), network.dtype)):
-            known = bounds.through_block(bounds.start(x, network.dtype), block)
-            rows.append(check_row(name, known, block_forward(block, x), block_forward(blocks[name], x)))
-        y = block_forward(block, y)
+    x, rows = log_mels[..., None].astype(network.dtype), []
+    for part in body(network):
+        for given in [x] if part.name == "stem" else [x, part.probe]:
+            known = part.through(bounds.start(given, network.dtype))
+            rows.append(check_row(part.name, known, part.of(network, given), part.of(merged, given)))
+        x = part.of(network, x)
     return rows
-
-
-def half_rounding(array: np.ndarray) -> np.ndarray:
-    """Return the largest change of numbers by ``--half``: half a unit in the last place (ulp) of float16."""
-    return np.spacing(np.abs(array).astype(np.float16)).astype(np.float64) / 2
 
 
 @dataclass(frozen=True)
@@ -478,15 +444,10 @@ class Report:
     @property
     def outside(self) -> list[str]:
         """Names of everything outside its bound."""
-        found = [
-            f"{row.name} in {where}: {what}"
-            for where, rows in (self.rows | self.backends).items()
-            for row in rows
-            for what in row.outside
-        ]
-        found += [
-            f"the merged kernel stored as {path}, {at(path, d)}" for path, d in self.stored.items() if not d.within
-        ]
+        rows = [(where, row) for where, rows in (self.rows | self.backends).items() for row in rows]
+        found = [f"{row.name} in {where}: {what}" for where, row in rows for what in row.outside]
+        wrong = {path: d for path, d in self.stored.items() if not d.within}
+        found += [f"the merged kernel stored as {path}, {at(path, d)}" for path, d in wrong.items()]
         return found + [f"{what} ({given.called})" for given in [self.given] if given for what in given.outside]
 
     @property
@@ -535,7 +496,10 @@ def verify(
         for precision in precisions(model.network):
             typed = as_type(model.network, precision)
             rows[precision] = check_network(typed, views, done)
-            outcome += check_outcome(typed, log_mels)
+            merged_form = reparam.fuse(typed)
+            runs = {"numpy": partial(forward, merged_form), "numba": compiled(merged_form)}
+            reference = as_type(typed, np.float64) if is_fused(typed) else typed
+            outcome += compare_outcomes(precision, partial(forward, reference), runs, log_mels)
         backends = check_backends(as_type(model.network, np.float32), views)
         kernels = check_stored(model.network, stored or {})
         given = None if merged is None else check_merged(model, merged, views)

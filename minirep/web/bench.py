@@ -96,28 +96,24 @@ class Session:
 
         With ``late``, only the newest window is classified. After the end, `stage` still shows the last window.
         """
-        with self._lock:
-            return self._feed(samples, late, compare)
-
-    def _feed(self, samples: np.ndarray | None, late: bool, compare: bool) -> dict[str, Any]:
-        stream, end = self._stream, samples is None
-        blocks = [samples]
+        stream, blocks = self._stream, [samples]
         if samples is not None and not late:  # so that at most one window at a time becomes due
             step = max(1, int(stream.hop * stream.rate))
             blocks = [samples[start : start + step] for start in range(0, len(samples), step)]
         windows, events = [], []
-        for block in blocks:
-            before = self._classifier.last
-            stream.close() if block is None else stream.feed(block, catch_up=late)
-            events += [vars(event) for event in stream.changes]
-            if self._classifier.last is not before:
-                windows.append(self._window(end))
-        answer: dict[str, Any] = {"windows": windows, "events": events, "heard": stream.heard}
-        answer |= {"seconds": stream.seconds, "skipped": stream.skipped, "load": stream.load}
-        if compare and windows:
-            other = self._bench.other.probabilities(self._log_mel[None])
-            difference = max(float(np.abs(p - other[head]).max()) for head, p in self._classifier.last.items())
-            answer |= {"other": listed(other), "difference": difference}
+        with self._lock:
+            for block in blocks:
+                before = self._classifier.last
+                stream.close() if block is None else stream.feed(block, catch_up=late)
+                events += [vars(event) for event in stream.changes]
+                if self._classifier.last is not before:
+                    windows.append(self._window(samples is None))
+            answer: dict[str, Any] = {"windows": windows, "events": events, "heard": stream.heard}
+            answer |= {"seconds": stream.seconds, "skipped": stream.skipped, "load": stream.load}
+            if compare and windows:
+                other = self._bench.other.probabilities(self._log_mel[None])
+                difference = max(float(np.abs(p - other[head]).max()) for head, p in self._classifier.last.items())
+                answer |= {"other": listed(other), "difference": difference}
         return answer
 
     @property

@@ -86,10 +86,8 @@ class Server(ThreadingTCPServer):
             super().__init__(address[:2], Handler)  # type: ignore[arg-type]
         except (OSError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or error
-            where = f"host {quoted(host)}, port {port}"
-            raise MinirepError(
-                f"{where}: cannot listen there ({reason}); --port 0 takes any port that is free"
-            ) from None
+            where = f"host {quoted(host)}, port {port}: cannot listen there"
+            raise MinirepError(f"{where} ({reason}); --port 0 takes any port that is free") from None
         ip = ipaddress.ip_address(str(self.server_address[0]).partition("%")[0])
         self.loopback, self._everywhere, self._port = ip.is_loopback, ip.is_unspecified, self.server_address[1]
         shown = "localhost" if self._everywhere else f"[{host}]" if ":" in host else host
@@ -125,8 +123,8 @@ class Server(ThreadingTCPServer):
     def end(self, name: str | None) -> None:
         """End this session, and all sessions that have been unused for `IDLE` seconds."""
         with self._changing:
-            kept = {n: s for n, s in self._sessions.items() if n != name and time.monotonic() - s.used < IDLE}
-            self._sessions = kept
+            latest = time.monotonic() - IDLE
+            self._sessions = {n: s for n, s in self._sessions.items() if n != name and s.used > latest}
 
     def process_request(self, request, client_address) -> None:
         if self._free.acquire(blocking=False):

@@ -48,7 +48,7 @@ with instrumented:
     from minirep.files import checkpoint as checkpoints
     from minirep.files import models
     from minirep.files.modelfile import Model, write_model
-    from minirep.files.torchfile import StoredTensor, TorchFile
+    from minirep.files.torchfile import StoredTensor
     from minirep.files.yamltext import parse
     from minirep.tree import as_type
 import audio_files  # noqa: E402
@@ -256,16 +256,11 @@ def bent_settings(data: bytes, rng) -> bytes:
 class SettingsFile:
     """What a checkpoint with these settings and the weights of a small network looks like to their reader."""
 
-    path, size = Path("settings"), 1 << 20
     state = pyth.published_state(**SMALL)
     tensors = {key: StoredTensor(None, 0, array.shape, ()) for key, array in state.items()}
-    known, expect = TorchFile.known, TorchFile.expect
 
     def __init__(self, text: str):
         self.content = {"cfg": text, "model_state": self.tensors}
-
-    def error(self, message: str) -> MinirepError:
-        return MinirepError(message)
 
 
 def read_settings(data: bytes, path: Path) -> None:

@@ -116,6 +116,12 @@ for system in "${systems[@]}"; do
         # matrix product warns under qemu of divisions by zero, overflows and invalid values that are not there.
         try "Numba's backend: its tests" "$pytest tests/test_fast.py -k 'shape or anywhere or published or softmax or number' \
             -W ignore::RuntimeWarning"
+        for cpu in max=1 cortex-a72=0; do # with BFDOT, and without it
+            try "Numba's backend in bfloat16, on ${cpu%=*}" "export QEMU_CPU=${cpu%=*} &&
+                python3 -c 'from minirep.fast import target; assert target.PAIRS == ${cpu#*=}' &&
+                $pytest tests/test_precision.py -k 'every_backend or whole_numbers or packed or of_nan' \
+                -W ignore::RuntimeWarning"
+        done
     fi
 done
 printf '\n== %s\n' "${failed[@]/#/FAILED: }" "done after $SECONDS s"

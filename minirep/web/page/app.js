@@ -41,7 +41,12 @@ const feed = (body, late = false) => ask(`feed?session=${session}&late=${+late}&
 
 async function begin(samplesASecond) {
   session = (await ask(`start?rate=${samplesASecond}&old=${session}`)).session;
-  [rate, count, wave, mel, last, events] = [samplesASecond, 0, new Columns(), new Columns(), null, []];
+  rate = samplesASecond;
+}
+
+function clear() {
+  [count, wave, mel, last, events] = [0, new Columns(), new Columns(), null, []];
+  $("inside").hidden = true;
   $("events").replaceChildren();
   $("stagediff").value = $("word").textContent = "–";
   $("confidence").textContent = "";
@@ -162,6 +167,7 @@ async function start(what, ...given) {
   if (source) await stop().catch(() => {});
   source = run;
   buttons();
+  clear(); // so that nothing old is left if the new sound is refused
   $("error").hidden = true;
   await what(run, ...given).catch((error) => source === run && fail(error));
 }
@@ -260,7 +266,7 @@ async function showStage() {
   asking = true;
   try {
     const found = await ask(`stage?session=${session}&name=${stage}${channel}`);
-    if (stage === before[0]) drawStage(found);
+    if (stage === before[0] && last !== null) drawStage(found);
     before[1] ??= found.channel;
   } catch (error) {
     $("error").textContent = error.message;
@@ -395,7 +401,6 @@ function draw() {
 async function main() {
   facts = await (await fetch("model")).json();
   span = Math.max(6, Math.ceil(2 * facts.window));
-  [wave, mel] = [new Columns(), new Columns()];
   for (const head of Object.keys(facts.labels)) $("head").append(new Option(head, head));
   $("head").hidden = $("head").options.length < 2;
   for (const name of Object.keys(facts.stages)) {
@@ -427,8 +432,7 @@ async function main() {
     if (e.dataTransfer.files.length) start(play, e.dataTransfer.files[0]);
   });
   addEventListener("pagehide", () => session && navigator.sendBeacon(`leave?session=${session}`));
-  showClasses();
-  showForms();
+  clear();
   draw();
 }
 
