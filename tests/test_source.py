@@ -91,7 +91,7 @@ def lines(names) -> int:
 def test_the_core_is_short():
     assert lines(f"{name}.py" for name in CORE) < 700
     # The aim is 9,500: a new feature is to pay for its lines.
-    assert lines(path.relative_to(PACKAGE) for path in MODULES.values()) < 12_500
+    assert lines(path.relative_to(PACKAGE) for path in MODULES.values()) < 12_100
 
 
 def test_importing_minirep_loads_nothing_heavy():

@@ -50,7 +50,7 @@ def draw(rows, path):
     """The curve as a picture: one line per stream, one point per threshold."""
     from minirep.figures import figure_type
 
-    figure = figure_type()(figsize=(6, 4), layout="constrained")
+    figure = figure_type()(figsize=(6, 4.6), layout="constrained")
     axes = figure.subplots()
     shares = [100 * row["found"] for row in rows]
     for name in rows[0]:
@@ -63,7 +63,8 @@ def draw(rows, path):
     axes.set(xlabel="false alarms per minute", ylabel="digits found, %")
     axes.yaxis.set_tick_params(pad=32)  # room for the thresholds
     axes.grid(alpha=0.3)
-    axes.legend(title="stream without digits; numbers: threshold", loc="lower right")
+    title = "streams without digits (numbers: threshold)"
+    figure.legend(title=title, loc="outside lower center", ncols=2)
     figure.savefig(path)
 
 

@@ -46,11 +46,11 @@ ABOUT = {  # what model.npz says of itself besides; the model card has the figur
     "languages",
 }
 THRESHOLD = "0.9"  # of a stream: what keeps false digits in other people's talk below one a minute (evaluate.py)
-RARER = 0.5  # how much less likely `unknown` is made after training, as a natural logarithm
+RARER = 1.0  # how much less likely `unknown` is made after training, as a natural logarithm
 CHECKS = ("recorded", "commands", "words", "synthetic", "unknown", "silence", "out")
 WIDTH, DEPTHS = 16, (2, 2, 4, 2)
 BATCH, PEAK = 64, 12e-3  # clips a step; the highest learning rate, of later cycles half of it
-CYCLES = (6400, 8000)  # steps
+CYCLES = (6400, 5600)  # steps
 MUON = 12.5  # times that, for the matrices
 AHEAD = 3  # batches that are made before they are wanted
 BFLOAT16 = {  # the option --bfloat16
