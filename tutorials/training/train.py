@@ -41,9 +41,9 @@ ABOUT = {  # what model.npz says of itself besides; the model card has the figur
     "data": "ten digits recorded from six men and in shifted voices; zero, one, five, eight and eight other words from "
     "about 960 speakers of Speech Commands; one to five by one more man; digits and other words by synthetic voices; "
     "digits taken apart; synthetic sounds and noises",
-    "weaknesses": "knows two, three, four, six, seven and nine from seven recorded men and from synthesisers only; "
-    "misses digits among other voices; hears one digit a clip; was not tested with far microphones, music, or other "
-    "languages",
+    "weaknesses": "takes some other words for a digit, above all those that resemble one, such as tree; knows two, "
+    "three, four, six, seven and nine from seven recorded men and from synthesisers only; misses digits among other "
+    "voices; hears one digit a clip; was not tested with far microphones, music, or other languages",
 }
 THRESHOLD = "0.9"  # of a stream: what keeps false digits in other people's talk below one a minute (evaluate.py)
 RARER = 1.0  # how much less likely `unknown` is made after training, as a natural logarithm
