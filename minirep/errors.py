@@ -37,16 +37,17 @@ def expect(holds: object, message: str, error: type[Exception] = MinirepError) -
 @contextlib.contextmanager
 def naming(path: object) -> Iterator[None]:
     """Let every error in reading a file be a MinirepError of one line that begins with the file's name."""
+    name = one_line(str(path), 4096)
     try:
         yield
     except FileNotFoundError:
-        raise MinirepError(one_line(f"{path}: no such file")) from None
+        raise MinirepError(f"{name}: no such file") from None
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
         reason = getattr(error, "strerror", None) or error
-        raise MinirepError(one_line(f"{path}: cannot be read: {reason}")) from None
+        raise MinirepError(f"{name}: cannot be read: {one_line(str(reason))}") from None
     except MinirepError as error:
-        message = str(error).removeprefix(f"{path}: ")
-        raise MinirepError(one_line(f"{path}: {message}", 900)) from None
+        message = str(error).removeprefix(f"{name}: ")
+        raise MinirepError(f"{name}: {one_line(message, 900)}") from None
 
 
 def warn(message: str) -> None:

@@ -621,3 +621,15 @@ def test_long_lossy_files_are_the_same_in_any_order(tmp_path, monkeypatch, file_
     assert recording.length == len(expected) == 100_000
     for start in (50_000, 49_000, 60_000, 99_999, 7, 0, 30_000, 98_000):
         np.testing.assert_allclose(recording.read(start, start + 3000), expected[start : start + 3000], atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1, 700, 1 << 16])
+def test_what_is_decoded_from_the_beginning_is_the_same_in_frames_of_any_size(size):
+    x, start, stop = np.arange(3000 if size == 1 else 2_200_000, dtype=np.float64), 1234, 2345
+    starts = range(0, len(x), size)
+    decoder = compressed.ForwardDecoder(lambda: (x[i : i + size] for i in starts), "x", len(x), 0, False)
+    assert decoder.length == len(x) and decoder.position - decoder.start < compressed.KEPT + (1 << 16) + 1024
+    assert len(decoder.kept) <= (decoder.position - decoder.start) / compressed.SHORT + 1  # arrays cost memory, too
+    for _ in range(2):  # at the end, and back to the beginning
+        np.testing.assert_array_equal(decoder.fetch(len(x) - 10, len(x)), np.float32(x[-10:]))
+        np.testing.assert_array_equal(decoder.fetch(start, stop), np.float32(x[start:stop]))

@@ -38,6 +38,14 @@ class Pipe(io.RawIOBase):
         return self.data.readinto(memoryview(buffer)[: self.most])
 
 
+class Held(Pipe):
+    """Stays open, as if somebody might write on."""
+
+    def readinto(self, buffer):
+        assert self.data.tell() < len(self.data.getbuffer()), "this would wait for good"
+        return super().readinto(buffer)
+
+
 def heard(data: bytes, coding="auto", rate=None, channels=None, most=1000) -> tuple[Pcm, np.ndarray]:
     """The stream's reader at its end, and all its samples."""
     pcm, blocks = Pcm(Pipe(data, most), coding, rate, channels, 16000), [np.zeros(0, np.float32)]
@@ -128,19 +136,17 @@ def test_later_chunks_are_no_sound(size, rf64, most):
 
 @pytest.mark.parametrize("most", [100, 1 << 20])
 def test_nothing_is_waited_for_behind_the_last_sample(most):
-    content = wav(DATA)
-
-    class Held(Pipe):
-        """Stays open, as if somebody might write on."""
-
-        def readinto(self, buffer):
-            assert self.data.tell() < len(content), "this would wait for good"
-            return super().readinto(buffer)
-
-    pcm, count = Pcm(Held(content, most), "auto", None, None, 16000), 0
+    pcm, count = Pcm(Held(wav(DATA), most), "auto", None, None, 16000), 0
     while (block := pcm.read()) is not None:
         count += len(block)
     assert count == len(DATA) // 2
+
+
+def test_nothing_is_waited_for_behind_a_header_that_is_too_short():
+    extensible = struct.pack("<HHIIHH", 0xFFFE, 1, 16000, 32000, 2, 16)  # without the 24 bytes that the tag promises
+    header = b"RIFF\xff\xff\xff\xffWAVE" + chunk(b"fmt ", extensible) + b"data\xff\xff\xff\xff"
+    with pytest.raises(MinirepError, match="found 16 bytes in the WAV chunk 'fmt ', expected at least 40"):
+        Pcm(Held(header), "auto", None, None, 16000)
 
 
 @pytest.mark.parametrize("rf64", [False, True])

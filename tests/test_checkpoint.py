@@ -532,6 +532,17 @@ def test_no_weights(path, content):
         read_checkpoint(pyth.write(path, content))
 
 
+@pytest.mark.skipif(os.name == "nt", reason="names that Windows does not allow")
+@pytest.mark.parametrize("name", ["two\nlines", "/".join(["x" * 200] * 4)])
+def test_any_name_of_the_file_comes_once_and_whole_before_what_was_found(tmp_path, name):
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"junk")
+    with pytest.raises(MinirepError) as error:
+        read_checkpoint(path)
+    assert str(error.value).startswith(str(path).replace("\n", "\\n") + ": not a checkpoint; expected a zip")
+
+
 def test_several_lines_of_names_stay_one_line(path):
     state = pyth.published_state() | {f"x{i}\n\ud800" + "y" * 500: np.zeros(1, np.float32) for i in range(50)}
     assert "and 47 more" in refused(path, state)

@@ -330,9 +330,20 @@ def test_progress_is_drawn_on_a_terminal_and_wiped(monkeypatch):
     assert "1 of 3" in drawn and "█" in drawn
     progress.clear()
     assert sys.stderr.text().endswith("\r" + " " * (len(drawn) - 1) + "\r")
+    progress.step()
+    Progress(2)  # of the next file: it begins on an empty line
+    assert sys.stderr.text().endswith(" \r") and Progress.shown is None
     monkeypatch.setattr(sys, "stderr", Typed(terminal=False))
     Progress(3, patience=0).step()
     assert sys.stderr.text() == ""
+
+
+@pytest.mark.parametrize(
+    "option", [["--top", "1_0"], ["--top", "٢"], ["--views", "٣"], ["--jobs", "x"], ["--hop", "1_0"]]
+)
+def test_numbers_in_other_notations_are_refused(option, capsys):
+    assert main(["classify", "--demo", *option]) == 2
+    assert f"argument {option[0]}: found '{option[1]}'" in capsys.readouterr().err
 
 
 def test_a_closed_pipe_ends_quietly(model, clip):

@@ -1,6 +1,7 @@
 """The measures: by hand, against scikit-learn, and what must hold of them whatever the numbers."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -23,6 +24,14 @@ def test_by_hand():
     assert m.map == m.mauc == 1 and m.d_prime == math.inf
     # Each answer is in a bin of its own or, at 0.6 twice, in one with one right answer of two.
     assert m.calibration_error == pytest.approx((0.2 + 0.5 + 2 * abs(0.6 - 1 / 2)) / 4)
+
+
+def test_many_classes_take_no_square_of_them_in_memory():
+    tracemalloc.start()
+    measures.measure(np.eye(2, 3000), np.arange(2))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3000**2
 
 
 def test_average_precision_by_hand():

@@ -243,6 +243,10 @@ def test_other_files(tmp_path):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(MinirepError, match=name):
             load(tmp_path / name)
+    with zipfile.ZipFile(tmp_path / "half.npz", "w") as archive:
+        archive.writestr("header", b"{}")
+    with pytest.raises(MinirepError, match="no header found"):
+        load(tmp_path / "half.npz")
     with pytest.raises(MinirepError, match=r"missing\.npz: no such file"):
         load(tmp_path / "missing.npz")
     with pytest.raises(MinirepError):

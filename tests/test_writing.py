@@ -5,6 +5,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 import minirep
 from minirep import RECIPES, Architecture, Classifier, MinirepError, random_network
 from minirep.cli import main
+from minirep.files import write
 from minirep.files.write import irregular, replacing, writable
 
 DEMO = Path(minirep.__file__).parent / "data" / "demo"
@@ -81,6 +83,31 @@ def test_what_fails_on_the_way_changes_nothing(tmp_path, error):
         file.write(b"new")
         raise error
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+
+
+def test_what_a_killed_process_has_left_goes_with_the_next_one(tmp_path, monkeypatch):
+    """And nothing else goes: not what another process is writing now, and no file of the user's."""
+
+    def killed(*_):
+        raise KeyboardInterrupt  # in the moment before the file gets its name; nothing is cleaned up after a kill
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killed)
+        patch.setattr(os, "unlink", lambda _: None)
+        with pytest.raises(KeyboardInterrupt):
+            put(tmp_path / "a", b"new")
+        with pytest.raises(KeyboardInterrupt):
+            put(tmp_path / "other", b"new")
+    (left,), (other,) = tmp_path.glob(".a.*"), tmp_path.glob(".other.*")
+    mine = tmp_path / ".a.mine"
+    mine.write_bytes(b"")
+    put(tmp_path / "a", b"new")
+    assert left.exists()
+    old = time.time() - write.STALE - 10
+    for path in (left, other, mine):
+        os.utime(path, (old, old))
+    put(tmp_path / "a", b"new")
+    assert not left.exists() and other.exists() and mine.exists()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="limits of POSIX")

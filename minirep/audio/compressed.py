@@ -14,6 +14,7 @@ from .wav import MPEG, WavLayout
 
 Blocks = Iterator[np.ndarray]  # mono samples
 KEPT = 1 << 20  # samples kept of a sound that is decoded from its beginning: 24 s at 44.1 kHz, 4 MiB
+SHORT = 1 << 10  # samples: shorter blocks are joined, so that a million frames of one sample take no more memory
 DELAY = 5 * 1152  # samples that MP3 decoders may omit at both ends, with a margin of more than one frame
 
 
@@ -176,7 +177,8 @@ class ForwardDecoder:
         new = next((block for block in self.coming if len(block)), None)
         if new is None:
             return False
-        self.kept.append(new.astype(np.float32))
+        short = self.kept.pop() if self.kept and len(self.kept[-1]) < SHORT else new[:0]
+        self.kept.append(np.concatenate([short, new]).astype(np.float32))
         self.position += len(new)
         while self.start + len(self.kept[0]) <= min(needed, self.position - KEPT):
             self.start += len(self.kept.popleft())

@@ -138,7 +138,7 @@ class _Header:
         """Return the fields at the beginning of a chunk, in the notation of `struct`."""
         (offset, length), least = self.chunks.get(kind, (0, 0)), struct.calcsize(self.order + fields)
         self.file.seek(offset)
-        body = self.file.read(least)
+        body = self.file.read(min(least, length))  # a stream may end here, or not go on yet
         whole, found = length >= least and len(body) == least, f"{length} bytes in the WAV chunk {kind.decode()!r}"
         expect(whole, f"{self.name}: found {found}, expected at least {least}")
         return struct.unpack(self.order + fields, body)

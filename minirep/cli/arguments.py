@@ -12,7 +12,7 @@ from ..precision import PRECISIONS
 def _number(text: str, kind: type, holds: Callable[[float], bool], expected: str) -> float:
     """Parse an argument that must be a number of this type for which ``holds`` is true, and not NaN."""
     try:
-        value = kind(text)
+        value = kind(text) if text.isascii() and "_" not in text else math.nan  # Python reads 1_0 and other digits
     except ValueError:
         value = math.nan
     if not holds(value):

@@ -70,7 +70,8 @@ def measure(network, frames: int, batch: int, wanted, repeat: int) -> dict:
         from ..fast import CompiledNetwork, available
         from ..fast.threads import allowed_threads
 
-        threads = [allowed_threads(n.strip()) for n in wanted.split(",")] if wanted else sorted({1, allowed_threads()})
+        counts: list = sorted({1, allowed_threads()}) if wanted is None else [n.strip() for n in wanted.split(",")]
+        threads = [*map(allowed_threads, counts)]
         for n in threads if available(network) else ():
             fast = CompiledNetwork(network, n)
             ways.append(("numba", n, partial(fast.stages, x), partial(fast, x)))

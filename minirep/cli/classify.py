@@ -6,7 +6,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
@@ -60,9 +60,10 @@ def run(args) -> int:
     if args.timeline:
         return timeline.run(args, clf, sources, failed)
     total, right = len(sources) + len(failed), list[str]()
-    found = _classified(args, clf, sources, failed, right)
-    names = [name for name, _ in sources]
-    with contextlib.closing(found):
+    names, files = [name for name, _ in sources], [source for _, source in sources]
+    work = Work(clf, args.views, args.partial)
+    with contextlib.closing(answers(work, files, args.jobs, args.dask)) as answered:
+        found = _classified(names, answered, clf, failed, right)
         if args.json:
             print_json(found, args.top or TOP)
         elif args.csv:
@@ -78,16 +79,15 @@ def run(args) -> int:
     return 1 if failed else 0
 
 
-def _classified(args, clf: Classifier, sources: list, failed: list, right: list[str]) -> Generator[tuple, None, None]:
-    """Yield (name, `Prediction`, or the reason why there is none) of each file.
+def _classified(names, answered, clf: Classifier, failed: list, right: list[str]) -> Iterator[tuple]:
+    """Yield (name, `Prediction`, or the reason why there is none) of each file; first come those in ``failed``.
 
     Failures are reported to stderr, and added to ``failed``. The demo clips that are recognized are added to ``right``.
     """
     for name, reason in tuple(failed):
         complain(f"{printable(name)}: {reason}")
         yield name, reason
-    found = answers(Work(clf, args.views, args.partial), [source for _, source in sources], args.jobs, args.dask)
-    for (name, _), answer in zip(sources, found):
+    for name, answer in zip(names, answered):
         if isinstance(answer, str):
             failed.append((name, answer))
             complain(f"{printable(name)}: {answer}")

@@ -63,9 +63,10 @@ def answers(work: Work, files: Sequence, jobs: int, scheduler: str | None = None
         found = (work.answer(file) for file in files)
     else:
         found = _answers_of_processes(work, files, min(jobs, len(files), MAX_JOBS))
-    for answer in found:
-        yield answer
-        progress.step()
+    with contextlib.closing(found):
+        for answer in found:
+            yield answer
+            progress.step()
 
 
 def _answers_of_processes(work: Work, files: Sequence[str], jobs: int) -> Generator[Answer, None, None]:

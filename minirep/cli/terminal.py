@@ -99,6 +99,8 @@ class Progress:
     shown: "Progress | None" = None  # the one that is drawn now; `say` erases it, and the next step draws it again
 
     def __init__(self, total: int, patience: float = 0.5):
+        if Progress.shown is not None:  # of an earlier file, and perhaps longer
+            Progress.shown.clear()
         self._total, self._done, self._drawn = total, 0, ""
         self._from = time.monotonic() + patience
         self._on = total > 1 and sys.stderr.isatty()

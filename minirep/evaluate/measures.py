@@ -47,9 +47,9 @@ def confusion(p: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 def recalls(p: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Return the recall (C,) of each class. Their mean is the mean per-class accuracy."""
-    matrix = confusion(p, truth)
-    of = matrix.sum(axis=1)
-    return np.divide(matrix.diagonal(), of, out=np.full(len(of), np.nan), where=of > 0)
+    of = np.bincount(truth, minlength=p.shape[1])  # not from a matrix of C x C
+    right = np.bincount(truth[p.argmax(axis=1) == truth], minlength=p.shape[1])
+    return np.divide(right, of, out=np.full(len(of), np.nan), where=of > 0)
 
 
 def mean(values) -> float:
@@ -153,7 +153,7 @@ class Measures:
 
 def measure(p: np.ndarray, truth: np.ndarray) -> Measures:
     """Compute all measures of the probabilities (N, C) of clips whose right classes are ``truth`` (N,)."""
-    matrix, recall = confusion(p, truth), recalls(p, truth)
+    recall, classes = recalls(p, truth), p.shape[1]
     precisions = np.array([average_precision(scores, truth == c) for c, scores in enumerate(p.T)])
     aucs = np.array([roc_auc(scores, truth == c) for c, scores in enumerate(p.T)])
     return Measures(
@@ -165,8 +165,8 @@ def measure(p: np.ndarray, truth: np.ndarray) -> Measures:
         mauc=mean(aucs),
         d_prime=d_prime(mean(aucs)),
         calibration_error=calibration(p, truth).error,
-        right=matrix.diagonal(),
-        of=matrix.sum(axis=1),
+        right=np.bincount(truth[p.argmax(axis=1) == truth], minlength=classes),
+        of=np.bincount(truth, minlength=classes),
         recall=recall,
         average_precision=precisions,
         auc=aucs,

@@ -43,7 +43,7 @@ def open_zip(file: Any) -> zipfile.ZipFile:
     for info in infos:
         plain = info.compress_type == zipfile.ZIP_STORED and info.compress_size == info.file_size
         plain = plain and not info.flag_bits & 1
-        expect(plain, f"the entry {quoted(info.filename)} is compressed or encrypted; expected neither")
+        expect(plain, f"the entry {quoted(info.filename)} is compressed or encrypted; expected it stored plainly")
     once = len({info.filename for info in infos}) == len(infos)
     expect(once, "found several entries of one name, expected one of each")
     total = sum(info.file_size for info in infos)

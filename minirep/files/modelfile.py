@@ -160,7 +160,7 @@ def model_errors(path) -> Iterator[None]:
 
 def _read_zip(archive: zipfile.ZipFile) -> Model:
     names = {name.removesuffix(".npy") for name in archive.namelist()}
-    expect("header" in names, "no header found; expected a model written by minirep")
+    expect("header.npy" in archive.namelist(), "no header found; expected a model written by minirep")
     found = archive.getinfo("header.npy").file_size
     expect(found <= MAX_HEADER, f"a header of {found} bytes; expected at most {MAX_HEADER}")
 
@@ -174,7 +174,7 @@ def _array(content: bytes, name: str) -> np.ndarray:
     """Return the array in the bytes of a .npy file."""
     start = NPY.match(content)
     if not start or start.end() != 10 + int.from_bytes(content[8:10], "little"):
-        raise MinirepError(f"array {name}: its header is not understood")
+        raise MinirepError(f"array {name}: its header is not understood; expected .npy version 1.0, not transposed")
     dtype, shape = np.dtype(start[1].decode()), tuple(map(int, re.findall(rb"\d+", start[2])))
     whole = math.prod(shape) * dtype.itemsize == len(content) - start.end()
     expect(whole, f"array {name}: {shape} does not fit its {len(content)} bytes")

@@ -7,6 +7,7 @@ import os
 import re
 import stat
 import sys
+import time
 from collections.abc import Iterator
 
 from ..errors import MinirepError, expect, naming
@@ -14,6 +15,8 @@ from ..text import printable
 
 STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1")
 KINDS = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a named pipe", stat.S_ISSOCK: "a socket"}
+UNFINISHED = ".minirep"  # suffix of temporary files
+STALE = 3600  # seconds after which no process is still writing one
 
 
 @contextlib.contextmanager
@@ -32,8 +35,10 @@ def replacing(path, mode: int = 0o666) -> Iterator[io.BytesIO]:
         sys.stdout.flush()
         return
     folder, name = os.path.split(target)
-    temporary = os.path.join(folder, f".{name[:40]}.{os.urandom(6).hex()}.minirep")
+    prefix = f".{name[:40]}."
+    temporary = os.path.join(folder, f"{prefix}{os.urandom(6).hex()}{UNFINISHED}")
     try:
+        _sweep(folder, prefix)
         with open(temporary, "xb", opener=lambda file, flags: os.open(file, flags, mode)) as file:
             file.write(content.getbuffer())
         os.replace(temporary, target)
@@ -74,6 +79,15 @@ def irregular(path) -> str | None:
     except (OSError, ValueError):
         return None
     return None if stat.S_ISREG(mode) else next((kind for is_it, kind in KINDS.items() if is_it(mode)), "a device")
+
+
+def _sweep(folder: str, prefix: str) -> None:
+    """Remove temporary files of the same target that killed processes have left."""
+    for entry in os.scandir(folder):
+        if entry.name.startswith(prefix) and entry.name.endswith(UNFINISHED):
+            with contextlib.suppress(OSError):  # another process may have removed it
+                if time.time() - entry.stat(follow_symlinks=False).st_mtime > STALE:
+                    os.unlink(entry)
 
 
 def sha256(path) -> str:

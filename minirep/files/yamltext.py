@@ -133,7 +133,7 @@ def _flow(text: str):
     while (i := BETWEEN.match(text, i).end()) < len(text):  # type: ignore[union-attr]  # it matches anywhere
         found = TOKEN.match(text, i)
         if not found:
-            raise ValueError(f"found {text[i : i + 60]!r}, expected a list, a mapping or a scalar")
+            raise ValueError(f"found {text[i : i + 60]!r}, expected a list, a mapping or a whole quotation")
         before, token, i = token, found[1].strip(), found.end()
         if token == ":" and pieces:  # a key is text
             pieces[-1] = json.dumps(before.strip("'\""))
