@@ -128,9 +128,9 @@ class Stream:
         recipe = classifier.recipe
         threshold = usual_threshold(classifier) if threshold is None else threshold
         expect(
-            0 < hop < math.inf and 0 < threshold <= 1 and type(smooth) is int and smooth >= 1,
+            0 < hop < math.inf and 0 < threshold <= 1 and type(smooth) is int and 1 <= smooth <= 10**6,
             f"stream: found hop {hop!r}, threshold {threshold!r}, smooth {smooth!r}; expected a hop above 0, "
-            "a threshold above 0 and up to 1, and a whole number of windows of at least 1",
+            "a threshold above 0 and up to 1, and a whole number of windows from 1 to 1000000",
         )
         expect(0 <= cooldown < math.inf, f"stream: found cooldown {cooldown!r}, expected seconds, at least 0")
         expect(gate is None or gate <= 0, f"stream: found gate {gate!r}, expected decibels, at most 0")

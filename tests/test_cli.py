@@ -339,11 +339,21 @@ def test_progress_is_drawn_on_a_terminal_and_wiped(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "option", [["--top", "1_0"], ["--top", "٢"], ["--views", "٣"], ["--jobs", "x"], ["--hop", "1_0"]]
+    "option",
+    [["--top", "1_0"], ["--top", "٢"], ["--views", "٣"], ["--jobs", "x"], ["--hop", "1_0"], ["--smooth", "1" * 20]],
 )
-def test_numbers_in_other_notations_are_refused(option, capsys):
+def test_numbers_in_other_notations_and_huge_ones_are_refused(option, capsys):
     assert main(["classify", "--demo", *option]) == 2
     assert f"argument {option[0]}: found '{option[1]}'" in capsys.readouterr().err
+
+
+def test_too_little_memory_is_an_error_of_one_line(monkeypatch, capsys):
+    def measure(*_):
+        raise MemoryError("Unable to allocate 122 GiB")
+
+    monkeypatch.setattr("minirep.cli.bench.measure", measure)
+    assert main(["bench"]) == 2
+    assert capsys.readouterr().err == "minirep: error: too little memory (Unable to allocate 122 GiB)\n"
 
 
 def test_a_closed_pipe_ends_quietly(model, clip):

@@ -50,6 +50,9 @@ def main(argv: list[str] | None = None) -> int:
     except MinirepError as error:
         complain(f"error: {error}")
         return UNUSABLE
+    except MemoryError as error:
+        complain(f"error: too little memory ({error or 'the system gave no reason'})")
+        return UNUSABLE
     except KeyboardInterrupt:  # also while a command or what it needs is being imported
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output, such as head, has closed it

@@ -20,7 +20,7 @@ def _number(text: str, kind: type, holds: Callable[[float], bool], expected: str
     return value
 
 
-at_least_one = partial(_number, kind=int, holds=lambda x: x >= 1, expected="a whole number of at least 1")
+at_least_one = partial(_number, kind=int, holds=lambda x: 1 <= x <= 10**6, expected="a whole number from 1 to 1000000")
 port = partial(_number, kind=int, holds=lambda x: 0 <= x <= 65535, expected="a whole number from 0 to 65535")
 positive = partial(_number, kind=float, holds=lambda x: 0 < x < math.inf, expected="a number above 0")
 not_negative = partial(_number, kind=float, holds=lambda x: 0 <= x < math.inf, expected="a number of at least 0")
