@@ -1,6 +1,6 @@
 """Settings of the test suite: where its helpers are, and how many examples each property tries.
 
-HYPOTHESIS_PROFILE selects the number: ci (the default), quick, mutants or thorough.
+HYPOTHESIS_PROFILE selects the number: ci (the default), extras, quick, mutants or thorough.
 """
 
 import os
@@ -22,6 +22,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Examples are derived from each test's own source, so every run repeats them and every failure can be reproduced.
 _common = {"deadline": None, "derandomize": True, "database": None, "suppress_health_check": list(HealthCheck)}
 settings.register_profile("ci", max_examples=80, **_common)
+settings.register_profile("extras", max_examples=30, **_common)
 settings.register_profile("quick", max_examples=10, **_common)
 # Only whether a planted fault is caught matters here, not the simplest example of it.
 settings.register_profile("mutants", max_examples=12, phases=(Phase.generate,), report_multiple_bugs=False, **_common)
