@@ -63,8 +63,7 @@ def main(argv: list[str] | None = None) -> int:
         complain(f"error: {error.filename or 'output'}: {error.strerror or error}")
         return UNUSABLE
     finally:
-        if Progress.shown is not None:
-            Progress.shown.clear()
+        Progress.clear()
 
 
 def _parser(argv: list[str]) -> argparse.ArgumentParser:

@@ -16,8 +16,7 @@ BLOCKS = " ▏▎▍▌▋▊▉█"  # eighths of a character cell, from none t
 
 def say(text: str, stream=None, end: str = "\n") -> None:
     """Print a line to stdout, or to ``stream``. Characters that its encoding lacks are escaped."""
-    if Progress.shown is not None:
-        Progress.shown.clear()
+    Progress.clear()
     stream = sys.stdout if stream is None else stream
     encoding = stream.encoding or "utf-8"
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + end)
@@ -96,12 +95,11 @@ def table(rows: list[list[str]], left: int = 2) -> list[str]:
 class Progress:
     """A progress bar on stderr, only on a terminal, and only if the work takes longer than ``patience`` seconds."""
 
-    shown: "Progress | None" = None  # the one that is drawn now; `say` erases it, and the next step draws it again
+    shown: str | None = None  # the bar that is drawn now; `say` erases it, and the next step draws it again
 
     def __init__(self, total: int, patience: float = 0.5):
-        if Progress.shown is not None:  # of an earlier file, and perhaps longer
-            Progress.shown.clear()
-        self._total, self._done, self._drawn = total, 0, ""
+        self.clear()  # the bar of an earlier file, which may be longer
+        self._total, self._done = total, 0
         self._from = time.monotonic() + patience
         self._on = total > 1 and sys.stderr.isatty()
 
@@ -112,12 +110,13 @@ class Progress:
         elif self._on and time.monotonic() > self._from:
             width = min(40, max(10, shutil.get_terminal_size().columns - 24))
             filled = bar(self._done / self._total, width, sys.stderr)
-            self._drawn, Progress.shown = f"[{pad(filled, width)}] {self._done} of {self._total}", self
-            sys.stderr.write("\r" + self._drawn)
+            Progress.shown = f"[{pad(filled, width)}] {self._done} of {self._total}"
+            sys.stderr.write("\r" + Progress.shown)
             sys.stderr.flush()
 
-    def clear(self) -> None:
-        if self._drawn:
-            sys.stderr.write("\r" + " " * len(self._drawn) + "\r")
+    @staticmethod
+    def clear() -> None:
+        if Progress.shown is not None:
+            sys.stderr.write("\r" + " " * len(Progress.shown) + "\r")
             sys.stderr.flush()
-            self._drawn, Progress.shown = "", None
+            Progress.shown = None
