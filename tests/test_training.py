@@ -84,6 +84,26 @@ def test_what_it_writes_is_a_model_of_minirep(training, sounds, tmp_path):
     np.testing.assert_allclose(train.predictions(net, x), clf.probabilities(x[:, 0].numpy())["class"], atol=1e-6)
 
 
+def test_large_variances_are_brought_into_half_precision(training, sounds):
+    import augment
+    import torch
+    import train
+    import twin
+
+    net = twin.randomise(twin.Twin(width=2, depths=(1, 1, 1, 1), heads=augment.RECIPE.heads, frames=128))
+    with torch.no_grad():
+        for block in (module for module in net.modules() if isinstance(module, twin.Branch)):
+            block.c.weight *= 1000
+            block.c_bn.running_mean *= 1000
+            block.c_bn.running_var *= 1e6
+    x, _ = augment.as_recorded(sounds, np.flatnonzero(sounds["held"])[:5])
+    before = train.predictions(net, x)
+    assert max(v.max() for k, v in net.state_dict().items() if k.endswith("running_var")) > 65504
+    train.within_half(net)
+    assert max(v.max() for k, v in net.state_dict().items() if k.endswith("running_var")) <= 2**15
+    np.testing.assert_allclose(train.predictions(net, x), before, atol=1e-5)
+
+
 def test_the_temperature_makes_held_back_sounds_least_surprising(training, sounds):
     import augment
     import train

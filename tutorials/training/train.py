@@ -24,7 +24,7 @@ from augment import RECIPE, Clips, as_recorded, log_mels, masked, origins
 from muon import Muon, Together
 from prepare import LABELS, SILENCE, SOURCES, SYNTHESISERS, UNKNOWN, part_of
 from torch.nn import functional
-from twin import Twin, save_checkpoint
+from twin import Branch, Twin, save_checkpoint
 
 import minirep
 
@@ -170,6 +170,19 @@ def fewer_unknown(twin):
         twin.head.projection.bias[UNKNOWN] -= RARER
 
 
+def within_half(twin):
+    """Halve the weights before a batch norm until its variances fit into half precision, for `--keep-branches --half`.
+
+    The function stays the same: batch norm divides by the standard deviation, and eps is a part of the variance.
+    """
+    with torch.no_grad():
+        for block in (module for module in twin.modules() if isinstance(module, Branch)):
+            while block.c_bn.running_var.max() > 2**15:
+                block.c.weight /= 2
+                block.c_bn.running_mean /= 2
+                block.c_bn.running_var.add_(block.c_bn.eps).div_(4).sub_(block.c_bn.eps)
+
+
 def add_row(path, row):
     with open(path, "a", newline="") as file:
         csv.writer(file).writerow(row)
@@ -294,6 +307,7 @@ def main():
     twin = train(args, sounds)
     temperature = calibrate(twin, sounds, args.seed)
     fewer_unknown(twin)
+    within_half(twin)
     save_checkpoint(args.out / "final.pyth", twin, "digits", epoch=sum(args.steps), extras=EXTRAS)
     clf = minirep.load(args.out / "final.pyth")  # merges
     clf.provenance |= ABOUT | {"temperature": f"{temperature:.3f}", "threshold": THRESHOLD}
